@@ -1,0 +1,60 @@
+# `make` alone lists what there is to run.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+DIR    ?= demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check serve bench vectors lock clean
+
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Debian splits venv off python3: bring it where we may, else say what is missing.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "trace-node needs Python 3.11 or newer (PYTHON=... make ...)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null \
+	  || { command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] \
+	       && apt-get install -y -qq python3-venv >/dev/null && $(PYTHON) -m venv $(VENV); } \
+	  || { echo "cannot make a virtual environment: install python3-venv"; exit 1; }
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.made requirements/runtime.txt pyproject.toml
+	@echo "setting up $(VENV) ..."
+	@$(PIP) install --require-hashes -r requirements/runtime.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+demo: $(VENV)/.runtime ## set up, tell the whole story on this machine, keep serving (ARGS=--once ends)
+	@$(BIN)/trace-node demo $(ARGS)
+
+test: $(VENV)/.dev check ## set up and run every check and test
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+check: $(VENV)/.dev ## linters, types, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo >/dev/null || $(BIN)/lint-imports --no-logo
+
+serve: $(VENV)/.runtime ## serve the center in DIR (default ./demo; `trace-node init` makes one)
+	@$(BIN)/trace-node serve $(DIR) $(ARGS)
+
+bench: $(VENV)/.dev ## measure the hot paths, each beside its limit
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+lock: ## renew the hash-pinned requirements (needs uv)
+	@cd requirements && uv pip compile ../pyproject.toml --group ../pyproject.toml:build --universal \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o runtime.txt
+	@cd requirements && uv pip compile ../pyproject.toml --group ../pyproject.toml:dev --universal \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -c runtime.txt -o dev.txt
+
+clean: ## remove what was set up and made (never a center's directory)
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Who says so: keys, DIDs, signed statements, governance, quorum policies. Pure."""
