@@ -1,0 +1,85 @@
+"""Database engines, and what must be true of one before it is used.
+
+SQLite (docs/adr/0004): WAL and ``synchronous=FULL``, both read back and
+asserted, because NORMAL loses acknowledged commits in a power cut. Every
+transaction that writes starts with BEGIN IMMEDIATE: the driver's own deferred
+BEGIN lets two read-modify-write transactions lose an update without an error.
+A library older than 3.51.3 can corrupt the WAL when two connections reset it,
+so the mended one from the ``pysqlite3`` wheel is preferred where it exists.
+"""
+
+import sqlite3
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+
+from trace_node.errors import StoreCorrupt
+
+MENDED = (3, 51, 3)
+BUSY_SECONDS = 15
+
+
+def sqlite_driver() -> ModuleType:
+    """Return the SQLite module without the WAL-reset bug where there is one."""
+    if sqlite3.sqlite_version_info >= MENDED:
+        return sqlite3
+    try:
+        from pysqlite3 import dbapi2  # noqa: PLC0415 - only where the wheel exists
+    except ImportError:  # one writer connection a process is then the guard
+        return sqlite3
+    return dbapi2  # type: ignore[no-any-return]
+
+
+def open_sqlite(path: Path, *, synchronous: str = "FULL") -> Engine:
+    """Open (or make) a SQLite database the only way this project uses one.
+
+    Args:
+        path: the database file.
+        synchronous: ``FULL`` for what must survive a power cut, ``NORMAL`` for
+            what can be rebuilt.
+    """
+    driver = sqlite_driver()
+    engine = create_engine(
+        f"sqlite:///{path}",
+        module=driver,
+        pool_size=8,
+        max_overflow=8,
+        connect_args={
+            "timeout": BUSY_SECONDS,
+            "check_same_thread": False,
+            # We write BEGIN ourselves, see `_begin`.
+            "isolation_level": None,
+        },
+    )
+    level = {"NORMAL": 1, "FULL": 2}[synchronous]
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        mode = cursor.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        cursor.execute(f"PRAGMA synchronous={synchronous}")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA cache_size=-16384")
+        cursor.execute("PRAGMA wal_autocheckpoint=4000")
+        held = cursor.execute("PRAGMA synchronous").fetchone()[0]
+        cursor.close()
+        if mode != "wal" or held != level:
+            raise StoreCorrupt(
+                f"{path.name}: journal_mode={mode}, synchronous={held}; "
+                f"wal and {level} are needed so that nothing acknowledged is lost"
+            )
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        # Readers say so (execution option) and take no lock; all else may write.
+        reading = connection.get_execution_options().get("trace_node_reading")
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def reading(engine: Engine) -> Engine:
+    """Return a view of ``engine`` whose transactions only read."""
+    return engine.execution_options(trace_node_reading=True)

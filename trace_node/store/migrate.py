@@ -1,0 +1,44 @@
+"""Bring a database to the newest schema by alembic, the same way everywhere."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine
+
+from trace_node.store.tables import CenterTable, IndexTable
+
+
+def migrations_folder() -> Path:
+    """Return the folder of the revisions: in the wheel, or beside the package."""
+    package = Path(__file__).resolve().parent.parent
+    shipped = package / "_migrations"
+    return shipped if shipped.is_dir() else package.parent / "migrations"
+
+
+def upgrade(engine: Engine, branch: str) -> None:
+    """Run the revisions of ``branch`` ("center" or "index") that are missing."""
+    with engine.begin() as connection:
+        command.upgrade(_config(connection, branch), f"{branch}@head")
+
+
+def drift(engine: Engine, branch: str) -> list[str]:
+    """Return how the database differs from the tables; empty when it does not."""
+    base = {"center": CenterTable, "index": IndexTable}[branch]
+    with engine.begin() as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={"version_table": f"alembic_version_{branch}", "compare_type": True},
+        )
+        return [str(change) for change in compare_metadata(context, base.metadata)]
+
+
+def _config(connection: object, branch: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    config.attributes["branch"] = branch
+    return config

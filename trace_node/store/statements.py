@@ -1,0 +1,215 @@
+"""The SQL of the hot paths, compiled once from the tables for one dialect.
+
+Made from the tables, so names and types cannot drift apart from them; run as
+plain strings with plain tuples (``Connection.exec_driver_sql``), so that no
+per-row work of the ORM or of bind processors is paid.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    Dialect,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql import ClauseElement
+
+from trace_node.store.tables import (
+    Commitment,
+    Cursor,
+    Entry,
+    GovernanceSubject,
+    Head,
+    LogHead,
+    Manifest,
+    Record,
+)
+
+
+class Statements:
+    """Every statement by name; values are positional, in the order commented."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        entry, head, log_head = _t(Entry), _t(Head), _t(LogHead)
+        manifest, record = _t(Manifest), _t(Record)
+        b = bindparam
+        head_row = select(log_head.c.size, log_head.c.epoch, log_head.c.frontier).where(
+            log_head.c.log == b("log")
+        )
+        # SQLite has no FOR UPDATE and leaves it out: BEGIN IMMEDIATE is its lock.
+        self.lock_head = self._text(head_row.with_for_update())
+        self.read_head = self._text(head_row)
+        # size, epoch, frontier, log, epoch
+        self.move_head = self._text(
+            update(log_head)
+            .values(size=b("a"), epoch=b("b"), frontier=b("c"))
+            .where(log_head.c.log == b("d"), log_head.c.epoch == b("e"))
+        )
+        self.insert_head = self._text(insert(head))
+        self.insert_entry = self._text(insert(entry))
+        self.insert_manifest = self._text(
+            self._insert(manifest).on_conflict_do_nothing()
+        )
+        # The same record may come again in another statement: the first stays.
+        self.insert_record = self._text(self._insert(record).on_conflict_do_nothing())
+        self.unstage = self._text(
+            update(record).values(staged=null()).where(record.c.digest == b("digest"))
+        )
+        self.any_staged = self._text(
+            select(record.c.staged)
+            .where(record.c.staged.is_not(None))
+            .limit(literal_column("1"))
+            .offset(literal_column("0"))
+        )
+        # log, size
+        self.root_at = self._text(
+            select(head.c.root).where(head.c.log == b("log"), head.c.size == b("size"))
+        )
+        # log, index
+        self.head_covering = self._text(
+            select(
+                head.c.size,
+                head.c.root,
+                head.c.receipt_protected,
+                head.c.receipt_signature,
+            )
+            .where(head.c.log == b("log"), head.c.size > b("index"))
+            .order_by(head.c.size)
+            .limit(literal_column("1"))
+            .offset(literal_column("0"))
+        )
+        span = (
+            entry.c.log == b("log"),
+            entry.c.entry_index >= b("begin"),
+            entry.c.entry_index < b("end"),
+        )
+        order = entry.c.entry_index
+        whole = select(
+            entry.c.entry_index,
+            entry.c.kind,
+            entry.c.recorded,
+            entry.c.identity,
+            entry.c.statement,
+        ).where(*span)
+        # log, begin, end
+        self.entries = self._text(
+            select(entry.c.statement).where(*span).order_by(order)
+        )
+        self.full_entries = self._text(whole.order_by(order))
+        self.governance = self._text(
+            whole.where(entry.c.kind == literal_column("3")).order_by(order)
+        )
+        # The tick is the first entry of its second, so walking back from an entry
+        # meets it at once. log, index, recorded
+        self.tick_before = self._text(
+            select(*whole.selected_columns)
+            .where(
+                entry.c.log == b("log"),
+                entry.c.entry_index <= b("index"),
+                entry.c.recorded == b("recorded"),
+                or_(
+                    entry.c.kind == literal_column("2"),
+                    entry.c.entry_index == literal_column("0"),
+                ),
+            )
+            .order_by(order.desc())
+            .limit(literal_column("1"))
+            .offset(literal_column("0"))
+        )
+        self.manifest = self._text(
+            select(manifest.c.digests).where(
+                manifest.c.log == b("log"), manifest.c.entry_index == b("index")
+            )
+        )
+        # digest
+        self.record = self._text(
+            select(record.c.size, record.c.content).where(
+                record.c.digest == b("digest")
+            )
+        )
+        self.staged_bytes = self._text(
+            select(func.coalesce(func.sum(record.c.size), literal_column("0"))).where(
+                record.c.staged.is_not(None)
+            )
+        )
+        self.staged_digests = self._text(
+            select(record.c.digest)
+            .where(record.c.staged.is_not(None), record.c.staged < b("before"))
+            .order_by(record.c.staged)
+            .limit(literal_column("1000"))
+            .offset(literal_column("0"))
+        )
+        self.drop_staged = self._text(
+            delete(record).where(
+                record.c.digest == b("digest"), record.c.staged.is_not(None)
+            )
+        )
+        self.known = lru_cache(512)(self._known)
+
+    def _known(self, count: int) -> str:
+        # log, identity ...
+        entry = _t(Entry)
+        names: list[Any] = [bindparam(f"i{n}") for n in range(count)]
+        return self._text(
+            select(entry.c.identity, entry.c.entry_index).where(
+                entry.c.log == bindparam("log"), entry.c.identity.in_(names)
+            )
+        )
+
+    def _insert(self, table: Any) -> Any:
+        made = postgresql if self._dialect.name == "postgresql" else sqlite
+        return made.insert(table)
+
+    def _text(self, statement: ClauseElement) -> str:
+        return str(statement.compile(dialect=self._dialect))
+
+
+class IndexStatements:
+    """The follower's statements, on the index database."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        commitment, cursor = _t(Commitment), _t(Cursor)
+        made = postgresql if dialect.name == "postgresql" else sqlite
+
+        def sql(statement: ClauseElement) -> str:
+            return str(statement.compile(dialect=dialect))
+
+        self.insert_commitment = sql(made.insert(commitment).on_conflict_do_nothing())
+        insert_cursor = made.insert(cursor)
+        self.insert_subject = sql(
+            made.insert(_t(GovernanceSubject)).on_conflict_do_nothing()
+        )
+        subject = _t(GovernanceSubject)
+        self.subjects = sql(
+            select(subject.c.entry_index)
+            .where(
+                subject.c.subject == bindparam("subject"),
+                subject.c.log == bindparam("log"),
+            )
+            .order_by(subject.c.entry_index)
+        )
+        self.move_cursor = sql(
+            insert_cursor.on_conflict_do_update(
+                index_elements=["log"], set_={"size": insert_cursor.excluded.size}
+            )
+        )
+        self.cursor = sql(select(cursor.c.size).where(cursor.c.log == bindparam("log")))
+        self.commitments = sql(
+            select(commitment.c.log, commitment.c.entry_index, commitment.c.position)
+            .where(commitment.c.digest == bindparam("digest"))
+            .order_by(commitment.c.log, commitment.c.entry_index)
+        )
+
+
+def _t(model: Any) -> Any:
+    return model.__table__
