@@ -27,7 +27,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from trace_node.errors import ReadOnly, Refused, StoreCorrupt, TraceNodeError
+from trace_node.errors import Malformed, ReadOnly, Refused, StoreCorrupt, TraceNodeError
 from trace_node.ledger.checkpoint import Checkpoint, sign_checkpoint
 from trace_node.ledger.merkle import CompactRange, Growth, grow
 from trace_node.ledger.receipt import encode_receipt, receipt_protected, sign_root
@@ -118,10 +118,10 @@ class Admission(Protocol):
         """Return the entry that must come first now, if one is due."""
 
     def check(self, candidate: Candidate) -> None:
-        """Raise ``Refused`` if ``candidate`` may not enter now; fold nothing."""
+        """Raise ``Refused`` or ``Malformed`` if it may not enter; fold nothing."""
 
     def admit(self, candidate: Candidate, index: int) -> None:
-        """Fold ``candidate`` at ``index`` or raise ``Refused``."""
+        """Fold ``candidate`` at ``index``, or raise as ``check`` does."""
 
     def forget(self) -> None:
         """A commit failed: drop the folded state, the next catch-up rebuilds it."""
@@ -265,7 +265,7 @@ class Sequencer:
                 continue
             try:
                 self._enter(candidate, first, entering)
-            except Refused as refusal:
+            except (Refused, Malformed) as refusal:
                 outcomes.append(refusal)
                 continue
             index = first + len(entering) - 1

@@ -1,0 +1,331 @@
+"""Wiring: settings become a center. The only owner of clock, keys and dice."""
+
+import json
+import logging
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+from trace_node.config import FILE, Settings
+from trace_node.errors import Misuse, ReadOnly, TraceNodeError
+from trace_node.ledger.merkle import Growth
+from trace_node.ledger.sequencer import Identity, Placed, Sequencer
+from trace_node.rules import Rules, load_rules
+from trace_node.services.admission import LogAdmission
+from trace_node.services.bundle import Library
+from trace_node.services.follow import Follower
+from trace_node.services.founding import (
+    Registrar,
+    lay_out,
+    make_keys,
+    policy_body,
+)
+from trace_node.services.publish import Publisher
+from trace_node.services.receipts import Receipts
+from trace_node.services.submit import Intake, Preparer, Told
+from trace_node.store import keys
+from trace_node.store.engine import open_sqlite, reading
+from trace_node.store.files import write_file
+from trace_node.store.heads import HeadFile
+from trace_node.store.index import SqlIndex
+from trace_node.store.log import SqlLog
+from trace_node.store.migrate import upgrade
+from trace_node.store.tiles import TileStore
+from trace_node.store.vault import Vault
+from trace_node.trust.did import did_web
+from trace_node.trust.keys import MemorySigner
+from trace_node.trust.vkey import VerifierKey, make_vkey
+
+LOGGER = logging.getLogger("trace_node")
+USES = ("root", "center", "receipt", "log")
+ED25519_NOTE = 1  # C2SP signed-note: the algorithm byte of Ed25519 log keys
+
+
+def now() -> int:
+    """Return the wall clock in Unix seconds; nobody else reads it."""
+    return int(time.time())
+
+
+def read_rules() -> Rules:
+    """Read standards/ from the wheel, or beside the package."""
+    package = Path(__file__).resolve().parent
+    folder = package / "_standards"
+    if not folder.is_dir():
+        folder = package.parent / "standards"
+    return load_rules(
+        {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The center's own keys; each has one use."""
+
+    root: MemorySigner | None  # may be kept elsewhere; governance needs it
+    center: MemorySigner
+    receipt: MemorySigner
+    log: MemorySigner
+
+    @classmethod
+    def load(cls, folder: Path, given: str | None) -> "Keys":
+        """Read the key files of the center in ``folder``."""
+        place = folder / "keys"
+        secret = keys.passphrase(place, given)
+        found = {
+            use: keys.load_signer(place / f"{use}.pem", secret)
+            for use in USES
+            if use != "root" or (place / "root.pem").exists()
+        }
+        return cls(found.get("root"), found["center"], found["receipt"], found["log"])
+
+
+@dataclass
+class Health:
+    """What the operator and the load balancer want to know."""
+
+    problems: dict[str, str] = field(default_factory=dict)  # by who met it
+    low_space: bool = False
+    commits: int = 0
+    entries: int = 0
+    failures: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def reason(self) -> str:
+        """Return why the center takes no writes; empty when it does."""
+        if self.low_space:
+            return "the disk is nearly full"
+        return "; ".join(list(self.problems.values()))
+
+
+class Node:
+    """A center, open on its folder. ``start`` lets it work, ``stop`` ends it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        *,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        """Open the databases, keys and files of the center in ``folder``.
+
+        Args:
+            folder: made by ``found``.
+            settings: of this center.
+            clock: Unix seconds; the wall clock (``now``) if left out.
+
+        Raises:
+            Misuse: there is no center, or its keys cannot be opened.
+            StoreCorrupt: what is stored does not lead to the head signed last.
+        """
+        sys.setswitchinterval(0.001)  # the sequencer must not wait long for a turn
+        self.folder = folder
+        self.settings = settings
+        self.clock = clock or now
+        self.health = Health()
+        self.rules = read_rules()
+        self.keys = Keys.load(folder, settings.passphrase)
+        self.vkey = log_vkey(settings.origin, self.keys.log)
+        self.did = center_did(settings.origin)
+        self._open_store()
+        self.admission = LogAdmission(
+            settings.origin, self.log, self.vault, self.keys.center, self.clock
+        )
+        self.receipts = Receipts(self.log, self.vault, self.tiles, self.keeper)
+        self.sequencer = Sequencer(
+            self.log,
+            self.admission,
+            self.keeper,
+            Identity(settings.origin, self.did, self.keys.log, self.keys.receipt),
+            on_commit=self._committed,
+        )
+        self.preparer = Preparer(self.vault, self.rules, settings.origin)
+        self.follower = Follower(self.log, self.index, self.vault)
+        self.publisher = Publisher(self.log, self.tiles, self.keeper)
+        self.library = Library(
+            self.log,
+            self.vault,
+            self.index,
+            self.tiles,
+            self.keeper,
+            self.follower,
+            self.rules.named(),
+        )
+        self.intake = Intake(
+            self.sequencer,
+            self.admission,
+            self.receipts,
+            waiting_limit=settings.waiting_entries,
+            waiting_bytes=settings.waiting_bytes,
+            told=Told(
+                lambda error: self._failed("sequencer", error),
+                lambda: self._worked("sequencer"),
+                self.follower.completed,
+            ),
+        )
+        self._stopping = Event()
+        self._threads: list[Thread] = []
+
+    def _open_store(self) -> None:
+        folder, settings = self.folder, self.settings
+        self.engine = open_sqlite(folder / "center.db")
+        index_engine = open_sqlite(folder / "index.db", synchronous="NORMAL")
+        self._engines = [self.engine, index_engine]
+        upgrade(self.engine, "center")
+        upgrade(index_engine, "index")
+        reader = reading(self.engine)
+        self.log = SqlLog(self.engine, reader)
+        origin = self.log.origin()
+        if origin is None:
+            self.log.create(settings.origin)
+        elif origin != settings.origin:
+            raise Misuse(f"the database is of {origin}, the settings say otherwise")
+        self.vault = Vault(
+            self.engine, reader, folder / "vault", staged_limit=settings.staged_bytes
+        )
+        self.index = SqlIndex(index_engine, reading(index_engine))
+        self.keeper = HeadFile(folder / "head", self.vkey)
+        self.tiles = TileStore(folder, self.log)
+        self.tiles.load(self.log.head().range)
+
+    def say(self, kind: str, body: dict[str, Any]) -> Placed:
+        """Register a governance record of the operator, signed by the root key.
+
+        Raises:
+            Misuse: the root key is not here.
+            TraceNodeError: the record was refused.
+        """
+        if self.keys.root is None:
+            raise Misuse("the operator's root key is not in keys/root.pem")
+        registrar = Registrar(
+            self.preparer, self.intake, self.settings.origin, self.did
+        )
+        salt = secrets.token_bytes(16)
+        return registrar.say(self.keys.root, kind, body, self.clock(), salt)
+
+    def check_room(self) -> None:
+        """Raise when the center takes no writes now; reads never ask this.
+
+        Raises:
+            Overloaded: the line is full.
+            ReadOnly: the disk is nearly full.
+        """
+        if self.health.low_space:
+            raise ReadOnly("the center's disk is nearly full")
+        self.intake.check_room()
+
+    def start(self) -> None:
+        """Settle what a crash may have left, then let the threads work."""
+        self.intake.recover()
+        self._turn("publisher", self._publish)
+        self.intake.start()
+        for name, work, pause in (
+            ("publisher", self._publish, self.settings.publish_seconds),
+            ("follower", self._follow, 1.0),
+        ):
+            thread = Thread(
+                target=self._repeat, args=(name, work, pause), name=name, daemon=True
+            )
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Finish the line, publish the last head, close everything."""
+        self._stopping.set()
+        self.intake.stop()
+        for thread in self._threads:
+            thread.join()
+        self.close()
+
+    def close(self) -> None:
+        """Close files and databases of a node that was never started."""
+        self.keeper.close()
+        for engine in self._engines:
+            engine.dispose()
+
+    def _repeat(self, name: str, work: Callable[[], None], pause: float) -> None:
+        while True:
+            ended = self._stopping.wait(pause)
+            self._turn(name, work)
+            if ended:
+                return
+
+    def _turn(self, name: str, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - the next turn tries again
+            self._failed(name, error)
+        else:
+            self._worked(name)
+
+    def _publish(self) -> None:
+        free = shutil.disk_usage(self.folder).free
+        self.health.low_space = free < self.settings.free_bytes
+        self.publisher.step()
+
+    def _follow(self) -> None:
+        while self.follower.step() and not self._stopping.is_set():
+            pass
+        self.follower.tidy(self.clock(), self.settings.staged_hours * 3600)
+
+    def _committed(self, growth: Growth) -> None:
+        self.tiles.grow(growth)
+        self.health.commits += 1
+        self.health.entries += growth.size - growth.old_size
+
+    def _worked(self, name: str) -> None:
+        self.health.problems.pop(name, None)
+
+    def _failed(self, name: str, error: Exception) -> None:
+        self.health.failures += 1
+        self.health.problems[name] = f"{name}: {type(error).__name__}: {error}"
+        if not isinstance(error, TraceNodeError):
+            # After an I/O error nothing that a connection remembers is believed.
+            self.engine.dispose()
+        LOGGER.error("%s", self.health.problems[name])
+
+
+def center_did(origin: str) -> str:
+    """Return the did:web of the center that keeps the log ``origin``."""
+    host, *path = origin.removesuffix("/log").split("/")
+    return did_web(host, *path)
+
+
+def log_vkey(origin: str, signer: MemorySigner) -> VerifierKey:
+    """Return the verifier key that checkpoints of ``origin`` are checked with."""
+    return make_vkey(origin, ED25519_NOTE, signer.public.x)
+
+
+def found(
+    folder: Path, settings: Settings, *, clock: Callable[[], int] | None = None
+) -> Node:
+    """Make a new center in ``folder`` and return it open, entry 0 registered.
+
+    Raises:
+        Misuse: the folder is not empty.
+    """
+    values = {"origin": settings.origin, "name": settings.name}
+    text = "".join(
+        # A JSON string of printable text is a TOML string too.
+        f"{name} = {json.dumps(value, ensure_ascii=False)}\n"
+        for name, value in values.items()
+    )
+    lay_out(folder, {FILE: text})
+    signers = make_keys(folder, settings.passphrase)
+    vkey = log_vkey(settings.origin, signers["log"])
+    write_file(folder / "policy.txt", f"log {vkey}\nquorum none\n".encode())
+    node = Node(folder, settings, clock=clock)
+    body = policy_body(settings.origin, settings.name, node.did, str(vkey), signers)
+    node.say("registration-policy", {**body, "rules": node.rules.named()})
+    node.publisher.step()
+    return node

@@ -1,0 +1,162 @@
+"""Bundles: an answer to take away, checkable offline (``trace_node.verify``).
+
+One JSON file holds the question, the answer, the records, their statements,
+manifest paths and tlog-proofs, entry 0 and the governance entries needed. All
+proofs lead to one signed head. The bytes are deterministic (sorted keys, no
+spaces), so that a changed byte anywhere is found.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from trace_node.errors import NotFound, StoreCorrupt
+from trace_node.ledger.checkpoint import Checkpoint
+from trace_node.ledger.merkle import inclusion_proof
+from trace_node.ledger.tlogproof import encode_proof
+from trace_node.services.follow import Follower
+from trace_node.services.founding import timestamp
+from trace_node.store.heads import HeadFile
+from trace_node.store.index import SqlIndex
+from trace_node.store.log import LogEntry, SqlLog
+from trace_node.store.tiles import TileStore
+from trace_node.store.vault import Vault
+from trace_node.trust.base64url import encode as base64url
+from trace_node.trust.manifest import manifest_path
+from trace_node.trust.merkle import leaf_hash, root_of
+from trace_node.trust.record import ni
+from trace_node.trust.statement import Statement, decode_statement
+
+FORMAT = "trace-node-bundle@1"
+
+
+@dataclass(frozen=True)
+class Library:
+    """All that answers are made from."""
+
+    log: SqlLog
+    vault: Vault
+    index: SqlIndex
+    tiles: TileStore
+    keeper: HeadFile
+    follower: Follower
+    rules: dict[str, str]
+
+
+def record_bundle(library: Library, digest: bytes) -> bytes:
+    """Return the bundle that answers "who registered this record, and when?".
+
+    Raises:
+        NotFound: no entry under the signed head speaks of the record.
+    """
+    while library.follower.step():  # answers include all that is acknowledged
+        pass
+    found = library.keeper.snapshot()
+    head = found[0] if found else None
+    mentions = [
+        mention
+        for mention in library.index.mentions(digest)
+        if head and mention.index < head.size
+    ]
+    if found is None or not mentions:
+        raise NotFound("no entry of this log speaks of that record")
+    return _Maker(library, *found).bundle(
+        digest, [(mention.index, mention.position) for mention in mentions]
+    )
+
+
+class _Maker:
+    """Collects what one bundle needs, each thing once."""
+
+    def __init__(self, library: Library, head: Checkpoint, note: bytes) -> None:
+        self._library = library
+        self._head = head
+        self._note = note
+        library.tiles.catch_up(head.size)
+        self._nodes = library.tiles.nodes(head.size)
+        self._records: dict[bytes, bytes] = {}
+        self._entries: dict[int, dict[str, Any]] = {}
+
+    def bundle(self, digest: bytes, places: list[tuple[int, int]]) -> bytes:
+        said = [self._mention(digest, index, at) for index, at in places]
+        withheld = []
+        try:
+            self._records[digest] = self._library.vault.read(digest)
+        except NotFound:
+            withheld.append({"record": ni(digest), "reason": "content-absent"})
+        self._add_governance({mention["issuer"] for mention in said})
+        members = {
+            "bundle": FORMAT,
+            "question": {"record": ni(digest)},
+            "answer": {"mentions": said, "complete": "unproven"},
+            "as_of": {
+                "logs": [
+                    {
+                        "origin": self._head.origin,
+                        "size": self._head.size,
+                        "root": base64url(self._head.root),
+                    }
+                ],
+                "contents": base64url(root_of(sorted(map(leaf_hash, self._records)))),
+                "rules": self._library.rules,
+                "viewer": "public",
+            },
+            "checkpoint": self._note.decode(),
+            "entries": [self._entries[index] for index in sorted(self._entries)],
+            "records": [
+                {"name": ni(name), "bytes": base64url(data)}
+                for name, data in sorted(self._records.items())
+            ],
+            "disclosures": [],
+            "withheld": withheld,
+        }
+        return orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
+
+    def _add_governance(self, issuers: set[str]) -> None:
+        """Add the policies, and what says who the issuers are, with the records."""
+        library = self._library
+        for subject in ["", *sorted(issuers)]:
+            for index in library.index.governance_of(subject):
+                if index < self._head.size:
+                    payload = self._add(library.log.entry(index)).payload
+                    self._records[payload] = library.vault.read(payload)
+
+    def _mention(self, digest: bytes, index: int, position: int) -> dict[str, Any]:
+        entry = self._library.log.entry(index)
+        statement = self._add(entry)
+        if statement.is_manifest:
+            digests = self._library.log.manifest(index)
+            if digests[position] != digest:
+                raise StoreCorrupt("index and manifest name different records")
+            self._entries[index]["manifest"] = {
+                "count": len(digests),
+                "root": base64url(root_of([leaf_hash(d) for d in digests])),
+                "position": position,
+                "path": [base64url(node) for node in manifest_path(digests, position)],
+            }
+        self._add_tick(index, entry.recorded)
+        return {
+            "index": index,
+            "position": position,
+            "issuer": statement.iss,
+            "key": base64url(statement.kid),
+            "recorded": timestamp(entry.recorded),
+        }
+
+    def _add(self, entry: LogEntry) -> Statement:
+        if entry.index not in self._entries:
+            path = inclusion_proof(entry.index, self._head.size, self._nodes)
+            proof = encode_proof(entry.index, path, self._note)
+            self._entries[entry.index] = {
+                "index": entry.index,
+                "statement": base64url(entry.statement),
+                # The checkpoint is in the bundle once; a proof is the lines before.
+                "proof": proof.decode().removesuffix(self._note.decode()),
+            }
+        return decode_statement(entry.statement)
+
+    def _add_tick(self, index: int, recorded: int) -> None:
+        """Add the tick (or entry 0) that dates entry ``index``."""
+        found = self._library.log.tick_before(index, recorded)
+        self._add(found)

@@ -1,0 +1,84 @@
+"""Receipts and proofs of entries that already have their place."""
+
+from trace_node.errors import NotFound, Overloaded
+from trace_node.ledger.merkle import inclusion_proof
+from trace_node.ledger.receipt import encode_receipt
+from trace_node.ledger.tlogproof import encode_proof
+from trace_node.store.heads import HeadFile
+from trace_node.store.log import Content, SqlLog
+from trace_node.store.tiles import TileStore
+from trace_node.store.vault import Vault
+
+
+class Receipts:
+    """Makes receipts and tlog-proofs again, from tiles and signed heads."""
+
+    def __init__(
+        self, log: SqlLog, vault: Vault, tiles: TileStore, keeper: HeadFile
+    ) -> None:
+        self._log = log
+        self._vault = vault
+        self._tiles = tiles
+        self._keeper = keeper
+
+    def receipt(self, index: int) -> bytes:
+        """Return the first receipt of entry ``index``, byte for byte.
+
+        It is made from the head of the commit that the entry came with; that
+        head's signature was stored in the same transaction.
+
+        Raises:
+            NotFound: no such entry.
+            Overloaded: its head is not kept outside the database yet.
+        """
+        head = self._log.head_covering(index)
+        last = self._keeper.last()
+        if last is None or last.size < head.size:
+            last = self._keeper.refresh()
+            if last is None or last.size < head.size:
+                raise Overloaded("the entry's head is being sealed")
+        self._reach(head.size)
+        path = inclusion_proof(index, head.size, self._tiles.nodes(head.size))
+        return encode_receipt(
+            head.receipt_protected, head.receipt_signature, head.size, index, path
+        )
+
+    def tlog_proof(self, index: int) -> bytes:
+        """Return the C2SP tlog-proof of entry ``index`` to the newest head.
+
+        Raises:
+            NotFound: no such entry under a signed head.
+        """
+        found = self._keeper.snapshot()
+        if found is None or index >= found[0].size:
+            self._keeper.refresh()
+            found = self._keeper.snapshot()
+        if index < 0 or found is None or index >= found[0].size:
+            raise NotFound(f"no entry {index}")
+        last, note = found
+        self._reach(last.size)
+        path = inclusion_proof(index, last.size, self._tiles.nodes(last.size))
+        return encode_proof(index, path, note)
+
+    def complete(self, index: int, content: Content) -> bool:
+        """Add content that came with a repeated statement; say if any was absent."""
+        if self._absent(index, content):
+            rows: list[tuple[bytes, int, bytes | None]] = [
+                (digest, len(data), data) for digest, data in content.records
+            ]
+            rows += [(digest, size, None) for digest, size in content.filed]
+            self._log.complete(index, content.digests, rows)
+            return True
+        return False
+
+    def _absent(self, index: int, content: Content) -> bool:
+        names = [digest for digest, _ in (*content.records, *content.filed)]
+        if not names:
+            return False
+        if content.digests and not self._log.has_manifest(index):
+            return True
+        return not all(map(self._vault.has, names))
+
+    def _reach(self, size: int) -> None:
+        if self._tiles.size < size:
+            self._tiles.catch_up(size)

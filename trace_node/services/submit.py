@@ -1,0 +1,352 @@
+"""Registration: from the bytes of a statement to a receipt.
+
+``prepare`` is everything that needs no lock: strict decoding, the records'
+digests, the rules. ``Intake`` is the way to the log: callers hand candidates in
+from any thread, one thread gathers what is waiting into a group, verifies the
+signatures and lets the sequencer commit it. A group is whatever came while the
+one before was being made durable, so it grows with the load by itself.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from threading import Condition, Thread
+from typing import Any
+
+from trace_node.errors import (
+    LimitExceeded,
+    Malformed,
+    Overloaded,
+    ReadOnly,
+    Refused,
+    TraceNodeError,
+)
+from trace_node.ledger.sequencer import Candidate, Commit, Outcome, Placed, Sequencer
+from trace_node.rules import Rules
+from trace_node.services.admission import LogAdmission, kind_of
+from trace_node.services.receipts import Receipts
+from trace_node.store.log import KIND_GOVERNANCE, KIND_MANIFEST, ROW_LIMIT, Content
+from trace_node.store.vault import Vault
+from trace_node.trust.manifest import MAX_RECORDS, manifest_preimage
+from trace_node.trust.record import Record, parse_record
+from trace_node.trust.statement import Statement, decode_statement
+
+GROUP = 512  # candidates in one commit at most
+RECOVERY_SECONDS = 2.0  # between tries after a failed commit
+GROUP_BYTES = 16 << 20  # and this many bytes of entries and records
+
+
+def check_record(data: bytes, rules: Rules) -> Record:
+    """Parse a record strictly and check it against the rules in force.
+
+    Raises:
+        Malformed: it is no record.
+        Refused: its body does not conform to the rules.
+    """
+    record = parse_record(data)
+    rules.check(record.type, record.body)
+    return record
+
+
+class Preparer:
+    """Turns statement and records into a candidate; safe in any thread."""
+
+    def __init__(self, vault: Vault, rules: Rules, origin: str) -> None:
+        self._vault = vault
+        self._rules = rules
+        self._origin = origin
+
+    def prepare(self, raw: bytes, records: Sequence[bytes] = ()) -> Candidate:
+        """Decode ``raw`` and check all that needs no lock, see ``candidate``."""
+        return self.candidate(decode_statement(raw), records)
+
+    def candidate(
+        self, statement: Statement, records: Sequence[bytes] = ()
+    ) -> Candidate:
+        """Check all that needs no lock.
+
+        Raises:
+            Malformed: a record is not what it claims to be.
+            Refused: made for another log, or the records are not the statement's.
+        """
+        if statement.aud != self._origin:
+            raise Refused(
+                f"the statement is made for {statement.aud}", where="statement.aud"
+            )
+        content = Content(statement, kind_of(statement))
+        if statement.is_tick:
+            raise Refused("only the center itself ticks", where="statement")
+        if content.kind == KIND_GOVERNANCE:
+            content.record = self._governance_record(statement, records)
+            content.records = ((statement.payload, content.record),)
+        elif records:
+            self._take(content, records)
+        return Candidate(statement.identity, statement.raw, content)
+
+    def _governance_record(
+        self, statement: Statement, records: Sequence[bytes]
+    ) -> bytes:
+        if len(records) > 1:
+            raise Refused("a governance statement has one record", where="records")
+        if not records and not self._vault.has(statement.payload):
+            raise Refused(
+                "a governance statement needs its record first: "
+                "PUT it, or send it along",
+                where="record",
+            )
+        data = records[0] if records else self._vault.read(statement.payload)
+        if sha256(data).digest() != statement.payload:
+            raise Refused("the record is not the statement's", where="records[0]")
+        check_record(data, self._rules)
+        return data
+
+    def _take(self, content: Content, records: Sequence[bytes]) -> None:
+        if len(records) > MAX_RECORDS:
+            raise LimitExceeded(f"{len(records)} records, {MAX_RECORDS} are the limit")
+        digests = [sha256(data).digest() for data in records]
+        payload = content.statement.payload
+        if content.kind == KIND_MANIFEST:
+            if sha256(manifest_preimage(digests)).digest() != payload:
+                raise Refused("the records are not the manifest's", where="records")
+            content.digests = digests
+        elif digests != [payload]:
+            raise Refused("the record is not the statement's", where="records[0]")
+        rows, filed = [], []
+        for position, (digest, data) in enumerate(zip(digests, records, strict=True)):
+            try:
+                check_record(data, self._rules)
+            except TraceNodeError as error:
+                error.where = f"records[{position}] {error.where}".strip()
+                raise
+            if len(data) <= ROW_LIMIT:
+                rows.append((digest, data))
+            else:
+                self._vault.file(digest, data)
+                filed.append((digest, len(data)))
+        content.records, content.filed = rows, filed
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A candidate in line, and who wants to know what became of it."""
+
+    candidate: Candidate
+    token: Any
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Who is told how it goes.
+
+    ``failure`` of every commit that failed as a whole, ``recovery`` of the first
+    that goes through again, ``completed`` of an entry whose absent content came.
+    """
+
+    failure: Callable[[Exception], None]
+    recovery: Callable[[], None]
+    completed: Callable[[int], None]
+
+
+Deliver = Callable[[list[tuple[Any, Outcome]]], None]
+
+
+class Intake:
+    """The line before the sequencer, and the one thread that works it off."""
+
+    def __init__(
+        self,
+        sequencer: Sequencer,
+        admission: LogAdmission,
+        receipts: Receipts,
+        *,
+        waiting_limit: int,
+        waiting_bytes: int,
+        told: Told,
+    ) -> None:
+        """Make the line.
+
+        Args:
+            sequencer: commits groups.
+            admission: verifies signatures; belongs to the thread made here.
+            receipts: makes the first receipt of a known statement again.
+            waiting_limit: candidates in line beyond which new ones are refused.
+            waiting_bytes: the same in bytes of entries and records.
+            told: who wants to know how it goes.
+        """
+        self._sequencer = sequencer
+        self._admission = admission
+        self._receipts = receipts
+        self._waiting_limit = waiting_limit
+        self._waiting_bytes = waiting_bytes
+        self._told = told
+        self._sick = False  # the last commit failed
+        self._line: deque[tuple[Waiting, Deliver]] = deque()
+        self._bytes = 0
+        self._wake = Condition()
+        self._stopping = False
+        self._thread: Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = Thread(target=self._work, name="sequencer", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what is in line, then end the thread."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread:
+            self._thread.join()
+
+    @property
+    def waiting(self) -> int:
+        """How many candidates are in line."""
+        return len(self._line)
+
+    def check_room(self) -> None:
+        """Raise ``Overloaded`` when the line is full (asked before reading)."""
+        if len(self._line) >= self._waiting_limit or self._bytes >= self._waiting_bytes:
+            raise Overloaded("too many statements wait to be registered")
+
+    def put(self, candidate: Candidate, token: Any, deliver: Deliver) -> None:
+        """Put a candidate in line; ``deliver`` gets (token, outcome) later.
+
+        Raises:
+            Overloaded: the line is full, or the center is stopping.
+        """
+        self.check_room()
+        content: Content = candidate.content
+        size = len(candidate.entry) + sum(len(data) for _, data in content.records)
+        with self._wake:
+            if self._stopping:
+                raise Overloaded("the center is stopping")
+            self._line.append((Waiting(candidate, token, size), deliver))
+            self._bytes += size
+            self._wake.notify()
+
+    def register(self, candidate: Candidate) -> Placed:
+        """Register one candidate now, in this thread; for the command line.
+
+        Raises:
+            TraceNodeError: it was not registered.
+        """
+        outcome = self._process([candidate])[0]
+        if isinstance(outcome, TraceNodeError):
+            raise outcome
+        return outcome
+
+    def _gather(self) -> list[tuple[Waiting, Deliver]]:
+        with self._wake:
+            while not self._line and not self._stopping:
+                if not self._wake.wait(RECOVERY_SECONDS if self._sick else None):
+                    return []
+            group: list[tuple[Waiting, Deliver]] = []
+            size = 0
+            while self._line and len(group) < GROUP and size < GROUP_BYTES:
+                item = self._line.popleft()
+                size += item[0].size
+                group.append(item)
+            self._bytes -= size
+            return group
+
+    def _work(self) -> None:
+        while True:
+            group = self._gather()
+            if not group:
+                if self._stopping:
+                    return
+                self.recover()
+                continue
+            outcomes = self._process([waiting.candidate for waiting, _ in group])
+            told: dict[Deliver, list[tuple[Any, Outcome]]] = {}
+            for (waiting, deliver), outcome in zip(group, outcomes, strict=True):
+                told.setdefault(deliver, []).append((waiting.token, outcome))
+            for deliver, results in told.items():
+                deliver(results)
+
+    def _process(self, candidates: list[Candidate]) -> list[Outcome]:
+        try:
+            outcomes = self._commit(candidates)
+        except (ReadOnly, Overloaded) as error:
+            self._sick = True
+            self._told.failure(error)
+            return [error] * len(candidates)
+        except Exception as error:  # noqa: BLE001 - nothing may end this thread
+            # Disk full, I/O error, a lost race: nothing of the group was
+            # acknowledged. What the database holds is found out by reading it
+            # again (the fold is dropped), never by assuming.
+            self._sick = True
+            self._told.failure(error)
+            failed = ReadOnly("the entry could not be made durable")
+            return [failed] * len(candidates)
+        if self._sick:
+            self._sick = False
+            self._told.recovery()
+        return outcomes
+
+    def _commit(self, candidates: list[Candidate]) -> list[Outcome]:
+        outcomes: list[Outcome | None] = [None] * len(candidates)
+        good: list[int] = []
+        for position, candidate in enumerate(candidates):
+            error = self._verify(candidate)
+            if error is None:
+                good.append(position)
+            else:
+                outcomes[position] = error
+        commit: Commit = self._sequencer.commit([candidates[p] for p in good])
+        placed: set[int] = set()
+        for position, outcome in zip(good, commit.outcomes, strict=True):
+            outcomes[position] = outcome
+            if not isinstance(outcome, Placed):
+                continue
+            content = candidates[position].content
+            if outcome.receipt is None:
+                outcomes[position] = self._again(outcome.index, content)
+            elif outcome.index in placed:  # twice in one group
+                self._complete(outcome.index, content)
+            placed.add(outcome.index)
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _again(self, index: int, content: Content) -> Outcome:
+        """Return the first receipt; add content that was absent until now."""
+        try:
+            self._complete(index, content)
+            return Placed(index, self._receipts.receipt(index))
+        except TraceNodeError as error:
+            return error
+
+    def _complete(self, index: int, content: Content) -> None:
+        if self._receipts.complete(index, content):
+            self._told.completed(index)
+
+    def recover(self) -> None:
+        """Try a commit of nothing: it settles what a failure left, or fails again.
+
+        Called at the start, before the thread runs, and by the thread alone after.
+        """
+        try:
+            self._sequencer.commit([])
+        except Exception as error:  # noqa: BLE001 - told, and tried again later
+            self._sick = True
+            self._told.failure(error)
+        else:
+            self._sick = False
+            self._told.recovery()
+
+    def _verify(self, candidate: Candidate) -> TraceNodeError | None:
+        try:
+            try:
+                self._admission.verify(candidate)
+            except Refused:
+                # The key may have been added by another process of this center.
+                if not self._admission.refresh():
+                    raise
+                self._admission.verify(candidate)
+        except (Refused, Malformed) as error:
+            return error
+        except TraceNodeError as error:
+            return error
+        return None
