@@ -1,0 +1,1 @@
+"""Benchmarks: each figure stands beside a limit measured in the same run."""

@@ -1,0 +1,156 @@
+"""The application: the framework for most, a short cut for the hot path."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from trace_node import __version__
+from trace_node.api.bodies import Disconnected
+from trace_node.api.problems import CBOR, JSON, WireProblem, is_scrapi, render
+from trace_node.api.register import Desk, Register
+from trace_node.api.routes import entries, health, log, records, submissions
+from trace_node.errors import Malformed, ReadOnly, StoreCorrupt, TraceNodeError
+from trace_node.node import LOGGER, Node
+
+PATH_LIMIT = 2_048  # bytes of a request target
+STORE_FAILURES = (OSError, SQLAlchemyError)  # disk full or gone, database locked
+
+
+def create_app(node: Node) -> "Front":
+    """Return the ASGI application of ``node``; it starts and stops the node."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        node.start()
+        yield
+        node.stop()
+
+    app = FastAPI(
+        title="trace-node",
+        version=__version__,
+        description="A global traceability center: registration, proofs, content.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    desk = Desk(node)
+    register = Register(desk)
+    app.include_router(entries.router(node, register))
+    app.include_router(log.router(node))
+    app.include_router(records.router(node))
+    app.include_router(submissions.router(desk))
+    app.include_router(health.router(node))
+    app.add_exception_handler(TraceNodeError, _trace_node_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    for kind in STORE_FAILURES:
+        app.add_exception_handler(kind, _store_failure)
+    _document_problems(app)
+    return Front(app, register)
+
+
+class Front:
+    """Outermost: bounds the request line, takes the hot path, catches the rest."""
+
+    def __init__(self, app: ASGIApp, register: Register) -> None:
+        self._app = app
+        self._register = register
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection scope."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            if len(scope["raw_path"]) + len(scope["query_string"]) > PATH_LIMIT:
+                raise WireProblem(414, f"over {PATH_LIMIT} bytes", where="path")
+            if scope["path"] == "/entries" and scope["method"] == "POST":
+                await self._register(scope, receive, send)
+            elif scope["method"] == "HEAD":  # the server leaves the body out
+                await self._app({**scope, "method": "GET"}, receive, send)
+            else:
+                await self._app(scope, receive, send)
+        except Disconnected:
+            return
+        except TraceNodeError as error:
+            await _response(error, scope["path"])(scope, receive, send)
+        except STORE_FAILURES as error:
+            await _response(_failed(error), scope["path"])(scope, receive, send)
+
+
+def _response(error: TraceNodeError, path: str) -> Response:
+    if isinstance(error, StoreCorrupt):
+        LOGGER.error("%s", error)
+    status, headers, body = render(error, path)
+    return Response(body, status, headers)
+
+
+def _failed(error: Exception) -> ReadOnly:
+    LOGGER.error("the store failed", exc_info=error)
+    return ReadOnly("the center's disk or database does not answer")
+
+
+async def _store_failure(request: Request, error: Exception) -> Response:
+    return _response(_failed(error), request.scope["path"])
+
+
+async def _trace_node_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TraceNodeError)  # noqa: S101 - registered for it
+    return _response(error, request.scope["path"])
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
+    first: Any = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return _response(Malformed(first["msg"], where=where), request.scope["path"])
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+    problem = WireProblem(error.status_code, str(error.detail), where="path")
+    response = _response(problem, request.scope["path"])
+    for name, value in (error.headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+def _document_problems(app: FastAPI) -> None:
+    """Let the OpenAPI document tell the problems that are answered in fact.
+
+    The framework writes its own form of a validation error under 422, which no
+    route here gives: what cannot be parsed is a problem with status 400.
+    """
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = made()
+            for path, methods in document["paths"].items():
+                media = CBOR if is_scrapi(path) else JSON
+                for operation in methods.values():
+                    _document(operation["responses"], media)
+            schemas = document.get("components", {}).get("schemas", {})
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _document(responses: dict[str, Any], media: str) -> None:
+    framework = "#/components/schemas/HTTPValidationError"
+    if framework in str(responses.get("422", "")):
+        del responses["422"]
+        responses.setdefault("400", {"description": "malformed"})
+    responses["414"] = {"description": "the request target is too long"}
+    for status, response in responses.items():
+        if int(status) >= 400:  # noqa: PLR2004 - where problems begin
+            response.setdefault("content", {media: {}})

@@ -1,0 +1,150 @@
+"""Commands of who runs a center: init, serve, party add."""
+
+import logging
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from trace_node import config, node
+from trace_node.api.app import create_app
+from trace_node.api.wire import wire
+from trace_node.cli.output import Json, answer, machine
+from trace_node.errors import Misuse
+from trace_node.store.keys import load_public
+from trace_node.trust.did import did_key
+
+Dir = Annotated[Path, typer.Argument(help="The center's folder.")]
+parties = typer.Typer(help="Who may register.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(init)
+    app.command()(serve)
+    app.add_typer(parties, name="party")
+    parties.command("add")(party_add)
+
+
+def init(
+    folder: Dir,
+    origin: Annotated[
+        str, typer.Option(help="The log's name: schemeless URL, HOST[:PORT]/log.")
+    ],
+    name: Annotated[str, typer.Option(help="The center's name for people.")] = (
+        "A traceability center"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Found a center: keys, settings, database, entry 0."""
+    machine(as_json)
+    settings = config.build(None, {"origin": origin, "name": name})
+    made = node.found(folder, settings)
+    members = {
+        "folder": str(folder),
+        "origin": origin,
+        "operator": made.did,
+        "vkey": str(made.vkey),
+        "policy": str(folder / "policy.txt"),
+    }
+    made.close()
+    answer(
+        members,
+        f"center     {name}\n"
+        f"log        {origin}\n"
+        f"operator   {members['operator']}\n"
+        f"policy     {members['policy']}  (give it to everyone who verifies)\n"
+        f"keys       {folder / 'keys'}  (move root.pem to a safe place)",
+        as_json=as_json,
+    )
+
+
+def serve(
+    folder: Dir,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+) -> None:
+    """Serve the center until Ctrl-C or SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    settings = config.load(folder, host=host, port=port)
+    made = node.Node(folder, settings)
+    run_server(made, settings.host, settings.port)
+
+
+def run_server(made: node.Node, host: str, port: int) -> None:
+    """Serve ``made`` on an address until told to stop.
+
+    Raises:
+        Misuse: the address cannot be listened on.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise Misuse(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    bound = listener.getsockname()[1]
+    logging.getLogger("trace_node").info(
+        "%s serves %s on http://%s:%d",
+        made.settings.name,
+        made.settings.origin,
+        host,
+        bound,
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(made),
+            http=wire(made.settings.body_seconds),
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=10,
+            h11_max_incomplete_event_size=64 << 10,
+        )
+    )
+    server.run(sockets=[listener])
+
+
+def party_add(
+    folder: Dir,
+    name: Annotated[str, typer.Option(help="The party's name.")],
+    key: Annotated[Path, typer.Option(help="Its public key: JWK or PEM file.")],
+    kind: Annotated[str, typer.Option(help="enterprise, laboratory, ...")] = (
+        "enterprise"
+    ),
+    did: Annotated[
+        str | None, typer.Option(help="Its DID; made from the key if left out.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Register a party and its key; works beside a running server, too."""
+    machine(as_json)
+    public = load_public(key)
+    did = did or did_key(public)
+    made = node.Node(folder, config.load(folder))
+    try:
+        party = made.say("party", {"did": did, "name": name, "kind": kind})
+        added = made.say(
+            "key",
+            {
+                "did": did,
+                "action": "add",
+                "kid": public.kid_text,
+                "jwk": public.jwk(),
+            },
+        )
+    finally:
+        made.close()
+    answer(
+        {"did": did, "kid": public.kid_text, "entries": [party.index, added.index]},
+        f"party  {did}\nname   {name}\nkey    {public.kid_text}\n"
+        f"entries {party.index} and {added.index}",
+        as_json=as_json,
+    )
