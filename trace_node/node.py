@@ -26,9 +26,10 @@ from trace_node.services.founding import (
     make_keys,
     policy_body,
 )
+from trace_node.services.prepare import Preparer
 from trace_node.services.publish import Publisher
 from trace_node.services.receipts import Receipts
-from trace_node.services.submit import Intake, Preparer, Told
+from trace_node.services.submit import Intake, Told
 from trace_node.store import keys
 from trace_node.store.engine import open_sqlite, reading
 from trace_node.store.files import write_file

@@ -7,7 +7,8 @@ from typing import Any
 
 from trace_node.errors import Misuse
 from trace_node.ledger.sequencer import Placed
-from trace_node.services.submit import Intake, Preparer
+from trace_node.services.prepare import Preparer
+from trace_node.services.submit import Intake
 from trace_node.store import keys
 from trace_node.store.files import make_folder, write_file
 from trace_node.trust.keys import MemorySigner, Signer
