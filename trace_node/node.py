@@ -160,7 +160,6 @@ class Node:
             self.tiles,
             self.keeper,
             self.follower,
-            self.rules.named(),
         )
         self.intake = Intake(
             self.sequencer,
@@ -228,6 +227,11 @@ class Node:
     def start(self) -> None:
         """Settle what a crash may have left, then let the threads work."""
         self.intake.recover()
+        if self.admission.state.rules != self.rules.digests:
+            LOGGER.warning(
+                "the rules installed are not those that the log's policy names: "
+                "register a new registration-policy to put them in force"
+            )
         self._turn("publisher", self._publish)
         self.intake.start()
         for name, work, pause in (

@@ -25,7 +25,7 @@ from trace_node.store.vault import Vault
 from trace_node.trust.base64url import encode as base64url
 from trace_node.trust.manifest import manifest_path
 from trace_node.trust.merkle import leaf_hash, root_of
-from trace_node.trust.record import ni
+from trace_node.trust.record import ni, parse_record
 from trace_node.trust.statement import Statement, decode_statement
 
 FORMAT = "trace-node-bundle@1"
@@ -41,7 +41,6 @@ class Library:
     tiles: TileStore
     keeper: HeadFile
     follower: Follower
-    rules: dict[str, str]
 
 
 def record_bundle(library: Library, digest: bytes) -> bytes:
@@ -77,6 +76,7 @@ class _Maker:
         self._nodes = library.tiles.nodes(head.size)
         self._records: dict[bytes, bytes] = {}
         self._entries: dict[int, dict[str, Any]] = {}
+        self._rules: dict[str, str] = {}
 
     def bundle(self, digest: bytes, places: list[tuple[int, int]]) -> bytes:
         said = [self._mention(digest, index, at) for index, at in places]
@@ -99,7 +99,7 @@ class _Maker:
                     }
                 ],
                 "contents": base64url(root_of(sorted(map(leaf_hash, self._records)))),
-                "rules": self._library.rules,
+                "rules": self._rules,
                 "viewer": "public",
             },
             "checkpoint": self._note.decode(),
@@ -120,7 +120,10 @@ class _Maker:
             for index in library.index.governance_of(subject):
                 if index < self._head.size:
                     payload = self._add(library.log.entry(index)).payload
-                    self._records[payload] = library.vault.read(payload)
+                    record = library.vault.read(payload)
+                    self._records[payload] = record
+                    if not subject:  # the newest policy names the rules in force
+                        self._rules = parse_record(record).body["rules"]
 
     def _mention(self, digest: bytes, index: int, position: int) -> dict[str, Any]:
         entry = self._library.log.entry(index)
