@@ -136,7 +136,10 @@ def _document_problems(app: FastAPI) -> None:
             for path, methods in document["paths"].items():
                 media = CBOR if is_scrapi(path) else JSON
                 for operation in methods.values():
-                    _document(operation["responses"], media)
+                    responses = operation["responses"]
+                    if "{" in path:
+                        responses.setdefault("404", {"description": "nothing there"})
+                    _document(responses, media)
             schemas = document.get("components", {}).get("schemas", {})
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)

@@ -54,6 +54,18 @@ def check_length(scope: Scope, limit: int) -> None:
         raise LimitExceeded(f"the body is over {limit} bytes", where="body")
 
 
+async def _next(receive: Receive, idle: float) -> tuple[bytes, bool]:
+    """Return the next part of the body, and whether more may come."""
+    try:
+        async with asyncio.timeout(idle):
+            message = await receive()
+    except TimeoutError:
+        raise WireProblem(408, f"no byte came for {idle:g} s") from None
+    if message["type"] == "http.disconnect":
+        raise Disconnected
+    return message.get("body", b""), message.get("more_body", False)
+
+
 async def chunks(receive: Receive, idle: float) -> AsyncIterator[bytes]:
     """Yield the body as it comes.
 
@@ -63,15 +75,7 @@ async def chunks(receive: Receive, idle: float) -> AsyncIterator[bytes]:
     """
     more = True
     while more:
-        try:
-            async with asyncio.timeout(idle):
-                message = await receive()
-        except TimeoutError:
-            raise WireProblem(408, f"no byte came for {idle:g} s") from None
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        more = message.get("more_body", False)
-        data = message.get("body", b"")
+        data, more = await _next(receive, idle)
         if data:
             yield data
 
@@ -87,14 +91,18 @@ async def read_body(scope: Scope, receive: Receive, limit: int, idle: float) -> 
         Disconnected: the client went away.
     """
     check_length(scope, limit)
-    parts, size = [], 0
+    data, more = await _next(receive, idle)
+    if not more and len(data) <= limit:
+        return data  # nearly every statement comes in one piece
+    parts, size = [data], len(data)
     try:
         async with asyncio.timeout(20 * idle):
-            async for data in chunks(receive, idle):
+            while more and size <= limit:
+                data, more = await _next(receive, idle)
                 size += len(data)
-                if size > limit:
-                    raise LimitExceeded(f"the body is over {limit} bytes", where="body")
                 parts.append(data)
     except TimeoutError:
         raise WireProblem(408, "the body came too slowly") from None
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    if size > limit:
+        raise LimitExceeded(f"the body is over {limit} bytes", where="body")
+    return b"".join(parts)

@@ -110,8 +110,9 @@ class Framer:
         if width and value < (_INLINE if width == 1 else 1 << 4 * width):
             raise Malformed("a length not in its shortest form", where=self._where())
         if not least <= value <= most:
-            error = LimitExceeded if value > most else Malformed
-            raise error(f"{value}, the limit is {most}", where=self._where())
+            # An array of two that has three is no limit that could be raised.
+            error = LimitExceeded if least < most < value else Malformed
+            raise error(f"{value} where {least} to {most} may be", where=self._where())
         self._position = at + 1 + width
         return (value,)
 

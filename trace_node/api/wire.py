@@ -18,8 +18,8 @@ except ImportError:  # no httptools on this platform
         H11Protocol as _Protocol,
     )
 
-HEAD_LIMIT = 64 << 10  # bytes of a request's head
-STALL = 4  # times the patience: a client that reads nothing of its answer
+HEAD_LIMIT = 64 << 10  # bytes of a head that has no end yet
+STALL = 4  # times the patience: a client that neither reads nor sends
 
 
 class Wire(_Protocol):
@@ -33,6 +33,7 @@ class Wire(_Protocol):
         self._stall_timer: asyncio.TimerHandle | None = None
         self._in_head = False
         self._head_size = 0
+        self._served: Any = None  # the request being served; others wait behind
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for the first request."""
@@ -43,6 +44,7 @@ class Wire(_Protocol):
         """Forget the timers."""
         self._stop_head_timer()
         self._stop_stall_timer()
+        self._let_go()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -50,6 +52,9 @@ class Wire(_Protocol):
         if self.transport.is_closing():
             return
         super().data_received(data)
+        if self._stall_timer is not None:  # it does not read, but it still sends
+            self._stop_stall_timer()
+            self._start_stall_timer()
         if self._in_head:
             self._head_size += len(data)
             if self._head_size > HEAD_LIMIT:
@@ -61,9 +66,7 @@ class Wire(_Protocol):
         """The client reads too slowly for our answer: give it some time."""
         super().pause_writing()
         if self._stall_timer is None:
-            self._stall_timer = self.loop.call_later(
-                STALL * self.patience, self.transport.abort
-            )
+            self._start_stall_timer()
 
     def resume_writing(self) -> None:
         """It reads on."""
@@ -91,6 +94,11 @@ class Wire(_Protocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _start_stall_timer(self) -> None:
+        self._stall_timer = self.loop.call_later(
+            STALL * self.patience, self.transport.abort
+        )
 
     def _stop_stall_timer(self) -> None:
         if self._stall_timer is not None:
@@ -120,6 +128,17 @@ class Wire(_Protocol):
             lines += [f"{name}: {value}" for name, value in headers.items()]
             self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         self.transport.close()
+        self._let_go()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._served = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _let_go(self) -> None:
+        # The library tells only the request that came last.
+        if self._served is not None and not self._served.response_complete:
+            self._served.disconnected = True
+            self._served.message_event.set()
 
 
 def wire(patience: float) -> type[Wire]:

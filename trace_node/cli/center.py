@@ -68,6 +68,8 @@ def serve(
 ) -> None:
     """Serve the center until Ctrl-C or SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    for library in ("alembic", "uvicorn"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     settings = config.load(folder, host=host, port=port)
     made = node.Node(folder, settings)
     run_server(made, settings.host, settings.port)
@@ -104,6 +106,7 @@ def run_server(made: node.Node, host: str, port: int) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=10,
             h11_max_incomplete_event_size=64 << 10,

@@ -209,7 +209,13 @@ class TileStore:
     def _made_if_missing(self, level: int, index: int) -> bytes:
         tile = self._file(level, index)
         if tile is None:
-            tile = self._unwritten[level, index] = self._made_from_files(level, index)
+            below = range(index * TILE_WIDTH, (index + 1) * TILE_WIDTH)
+            tile = (
+                b"".join(tile_root(self._made_if_missing(level - 1, k)) for k in below)
+                if level
+                else self._made(level, index)
+            )
+            self._unwritten[level, index] = tile
         return tile
 
     def _made_if_wrong(self, level: int, index: int) -> bytes:

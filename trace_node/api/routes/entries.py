@@ -12,6 +12,7 @@ from trace_node.ledger.keyset import encode_key_set
 from trace_node.node import Node
 
 COSE = "application/cose"
+LAST = (1 << 63) - 1  # no index is this large: a size must fit 63 bits, too
 _ID = re.compile(r"1\.(0|[1-9][0-9]{0,18})")
 EntryId = Annotated[str, Path(description="1.<index>", max_length=32, examples=["1.0"])]
 
@@ -24,7 +25,7 @@ def entry_index(entry_id: str) -> int:
     """
     found = _ID.fullmatch(entry_id)
     index = int(found[1]) if found else -1
-    if not 0 <= index < 1 << 63:
+    if not 0 <= index < LAST:
         raise NotFound("entry ids are 1.<index>", where="path")
     return index
 

@@ -12,7 +12,7 @@ from trace_node.api.problems import WireProblem
 from trace_node.errors import Malformed, NotFound
 from trace_node.node import Node, now
 from trace_node.services.bundle import record_bundle
-from trace_node.services.submit import check_record
+from trace_node.services.prepare import check_record
 from trace_node.trust.base64url import decode as base64url_decode
 from trace_node.trust.record import RECORD_MEDIA, ni, parse_ni
 
@@ -53,18 +53,19 @@ def router(node: Node) -> APIRouter:
     """Return the routes of ``/v1/records``."""
     routes = APIRouter(prefix="/v1/records", tags=["Records"])
     settings = node.settings
-    body = {"content": {RECORD_MEDIA: {"schema": {"type": "object"}}}}
+    document = {"schema": {"type": "object"}}
+    body = {"content": {RECORD_MEDIA: document}}
     failures: dict[int | str, dict[str, Any]] = {
         400: {"description": "malformed"},
-        404: {"description": "no such record"},
         503: {"description": "try again later"},
     }
 
     @routes.put(
         "/{digest:path}",
+        status_code=201,
         response_class=Response,
         responses={
-            201: {"description": "kept"},
+            201: {"description": "kept", "content": {JSON[0]: document}},
             204: {"description": "was here already"},
             **failures,
             408: {"description": "the body came too slowly"},
@@ -101,7 +102,14 @@ def router(node: Node) -> APIRouter:
     @routes.get(
         "/{digest:path}",
         response_class=Response,
-        responses={200: {"description": "the record's bytes", **body}, **failures},
+        responses={
+            200: {
+                "description": "the record's bytes, or the bundle",
+                "content": {RECORD_MEDIA: document, JSON[0]: document},
+            },
+            404: {"description": "no such record, or no entry speaks of it"},
+            **failures,
+        },
     )
     async def get_record(
         digest: Digest,

@@ -1,0 +1,98 @@
+"""Key files and policy files as the party's commands are given them."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trace_node.errors import Misuse
+from trace_node.store.keys import load_signer, passphrase
+from trace_node.trust.did import check_did, did_key
+from trace_node.trust.keys import MemorySigner
+from trace_node.trust.policy import Policy, parse_policy
+
+KeyFile = Annotated[Path, typer.Option("--key", help="The party's key file.")]
+PolicyFile = Annotated[
+    Path, typer.Option("--policy", help="The policy file: whose log to believe.")
+]
+Center = Annotated[
+    str, typer.Option("--center", help="The center's URL, http://HOST[:PORT].")
+]
+Iss = Annotated[
+    str | None,
+    typer.Option("--iss", help="The party's DID; made from the key if left out."),
+]
+_SCALAR = 32  # bytes of a P-256 private key
+
+
+def secret_of(path: Path, *, create: bool = False) -> bytes:
+    """Return the passphrase for a key file: environment, or the file beside it.
+
+    Raises:
+        Misuse: there is none.
+    """
+    given = os.environ.get("TRACE_NODE_PASSPHRASE")
+    return passphrase(path.parent, given, create=create)
+
+
+def open_signer(path: Path) -> MemorySigner:
+    """Return the key in a file.
+
+    Raises:
+        Misuse: no such file, or its passphrase is missing or wrong.
+    """
+    if not path.is_file():
+        raise Misuse(f"no key file {path}: `trace-node keys new {path}` makes one")
+    return load_signer(path, secret_of(path))
+
+
+def party_did(signer: MemorySigner, iss: str | None) -> str:
+    """Return the DID that was given, or the key's own.
+
+    Raises:
+        Malformed: the text is no DID.
+    """
+    return check_did(iss, where="--iss") if iss else did_key(signer.public)
+
+
+def raw_private(signer: MemorySigner) -> bytes:
+    """Return the 32 bytes of a private key, for deriving what only its owner knows."""
+    key = signer.private_key
+    if hasattr(key, "private_bytes_raw"):
+        return key.private_bytes_raw()
+    return key.private_numbers().private_value.to_bytes(_SCALAR)
+
+
+def read_policy(path: Path) -> Policy:
+    """Return the policy in a file.
+
+    Raises:
+        Misuse: it cannot be read.
+        Malformed: it holds none.
+    """
+    return parse_policy(read_text(path))
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text.
+
+    Raises:
+        Misuse: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError:
+        raise Misuse(f"{path} is not text in UTF-8") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        Misuse: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Misuse(f"cannot read {path}: {error.strerror}") from None
