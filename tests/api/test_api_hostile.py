@@ -12,6 +12,8 @@ import uvicorn
 from api_story import COSE, fresh, is_ready, item, record, request, say
 from hostile import CASES, Case, Route, Script, faults
 
+from trace_node.api.bodies import read_body
+from trace_node.api.problems import WireProblem
 from trace_node.ledger.receipt import verify_receipt
 
 GROWTH = 64 << 20  # bytes of memory
@@ -140,6 +142,18 @@ def test_a_client_that_reads_nothing_is_let_go(center):
             while data := wire.recv(1 << 20):
                 got += len(data)
     assert got < 20 * len(large)
+
+
+async def test_a_body_in_drops_has_an_end():
+    async def drop():
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    begin = time.monotonic()
+    with pytest.raises(WireProblem, match="too slowly") as told:
+        await read_body({"headers": []}, drop, limit=100_000, idle=0.02)
+    assert told.value.status == 408
+    assert time.monotonic() - begin < 1
 
 
 @asynccontextmanager

@@ -255,3 +255,27 @@ def test_a_full_line_is_waited_for(narrow):
 def test_a_request_without_a_body_has_no_submission(center):
     answer = center.raw(b"POST /submissions HTTP/1.1\r\nHost: a\r\n\r\n")
     assert answer.status == 400
+
+
+@pytest.fixture
+def unwritable(narrow):
+    """A large record for which the disk has no place: a file is in the way."""
+    data = record(pad=80_000)
+    obstacle = narrow.folder / "vault" / sha(data)[:2]
+    obstacle.parent.mkdir(exist_ok=True)
+    obstacle.write_bytes(b"")
+    yield data
+    obstacle.unlink()
+
+
+def test_a_disk_that_fails_is_no_server_error_and_no_hang(narrow, unwritable):
+    data = unwritable
+    with narrow.client() as client:
+        answer = client.put(f"/v1/records/{sha(data)}", content=data)
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) >= 1
+        assert answer.json()["type"] == f"{PREFIX}read-only"
+        lines = send(client, item(fresh()), item(say(data), [data]), item(fresh()))
+        assert "receipt" in lines[0]
+        assert lines[1]["status"] == 503
+        assert "receipt" in send(client, item(fresh()))[0]

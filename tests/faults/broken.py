@@ -1,0 +1,108 @@
+"""Builds broken on purpose: what the tests of this folder are there to catch."""
+
+import os
+from contextlib import contextmanager
+
+from sqlalchemy import event
+
+from trace_node.ledger.checkpoint import Checkpoint
+from trace_node.ledger.merkle import grow
+from trace_node.ledger.sequencer import Sequencer
+from trace_node.node import Node
+from trace_node.services.admission import LogAdmission
+from trace_node.store.appending import SqlAppending
+from trace_node.store.log import KIND_MANIFEST, KIND_RECORD, SqlLog
+from trace_node.trust.merkle import leaf_hash
+
+
+class BlindSequencer(Sequencer):
+    """Signs what it meant to write and does not read it back."""
+
+    def _write(self, tx, entering):
+        tx.write(tx.head.range.size, entering)
+        return grow(tx.head.range, [leaf_hash(c.entry) for c in entering])
+
+
+class UnguardedSequencer(Sequencer):
+    """Does not compare the database with the head signed last."""
+
+    def _guard(self, head, tx):
+        pass
+
+
+class HastySequencer(Sequencer):
+    """Keeps the head before the entries are durable."""
+
+    def _write(self, tx, entering):
+        growth = super()._write(tx, entering)
+        self._keep(Checkpoint(self._identity.origin, growth.size, growth.root))
+        return growth
+
+
+class ForgetfulAdmission(LogAdmission):
+    """Checks the signature and leaves out the check under the lock."""
+
+    def check(self, candidate):
+        if candidate.content.kind not in {KIND_RECORD, KIND_MANIFEST}:
+            super().check(candidate)
+
+    def admit(self, candidate, index):
+        if candidate.content.kind in {KIND_RECORD, KIND_MANIFEST}:
+            candidate.content.recorded = self.state.last_tick
+            self._size = index + 1
+            return
+        super().admit(candidate, index)
+
+
+class StaleAdmission(LogAdmission):
+    """Does not look at what another process appended."""
+
+    def catch_up(self, size):
+        if self._size == 0:
+            super().catch_up(size)
+        self._size = size
+
+
+class ElephantAdmission(LogAdmission):
+    """Keeps the fold of a commit that failed."""
+
+    def forget(self):
+        pass
+
+
+class SleepyNode(Node):
+    """Syncs nothing: neither the database nor the kept head."""
+
+    def _open_store(self):
+        os.fsync = os.fdatasync = lambda handle: None
+        super()._open_store()
+
+        @event.listens_for(self.engine, "connect")
+        def _off(connection, _record):
+            connection.execute("PRAGMA synchronous=OFF")
+
+        self.engine.dispose()
+
+
+def late_commit():
+    """Make ``SqlLog`` commit every 50th group, and say nothing about it."""
+    kept = {}
+
+    @contextmanager
+    def append(self):
+        if not kept:
+            kept["connection"] = self._engine.connect()
+            kept["transaction"] = kept["connection"].begin()
+            kept["groups"] = 0
+        yield SqlAppending(kept["connection"], self._sql, self._log)
+        kept["groups"] += 1
+        if kept["groups"] == 50:
+            kept["transaction"].commit()
+            kept["connection"].close()
+            kept.clear()
+
+    SqlLog.append = append
+
+
+SERVERS = {"": lambda: None, "late commit": late_commit}
+NODES = {"": Node, "sleepy": SleepyNode}
