@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from trace_node.api.bodies import check_media, read_body
 from trace_node.api.problems import WireProblem
 from trace_node.errors import Malformed, NotFound
-from trace_node.node import Node, now
+from trace_node.node import Node
 from trace_node.services.bundle import record_bundle
 from trace_node.services.prepare import check_record
 from trace_node.trust.base64url import decode as base64url_decode
@@ -90,7 +90,7 @@ def router(node: Node) -> APIRouter:
         if sha256(data).digest() != wanted:
             raise WireProblem(400, "the body has another digest", where="path")
         check_record(data, node.rules)
-        new = await asyncio.to_thread(node.vault.stage, wanted, data, now())
+        new = await asyncio.to_thread(node.vault.stage, wanted, data, node.clock())
         if not new:
             return Response(status_code=204)
         return Response(
