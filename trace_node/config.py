@@ -8,7 +8,7 @@ change them; what formats.md freezes is not.
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -44,6 +44,20 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8080, ge=0, le=65535, description="port to listen on")
+
+    database_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="postgresql+psycopg://…; empty: SQLite in the center's folder",
+    )
+    database_accept: str = Field(
+        default="",
+        pattern=r"^((no-fsync|no-checksums|no-standby)(,|$))*$",
+        description="risks of that server taken on purpose: no-fsync, no-checksums, "
+        "no-standby, joined by commas",
+    )
+    database_seconds: float = Field(
+        default=10.0, ge=1.0, le=600.0, description="seconds for one SQL statement"
+    )
 
     entry_bytes: int = Field(
         default=65_535, le=65_535, ge=1_024, description="bytes of one statement"

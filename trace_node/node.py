@@ -31,7 +31,7 @@ from trace_node.services.publish import Publisher
 from trace_node.services.receipts import Receipts
 from trace_node.services.submit import Intake, Told
 from trace_node.store import keys
-from trace_node.store.engine import open_sqlite, reading
+from trace_node.store.engine import open_engines, reading
 from trace_node.store.files import write_file
 from trace_node.store.heads import HeadFile
 from trace_node.store.index import SqlIndex
@@ -117,6 +117,7 @@ class Node:
         settings: Settings,
         *,
         clock: Callable[[], int] | None = None,
+        founding: bool = False,
     ) -> None:
         """Open the databases, keys and files of the center in ``folder``.
 
@@ -124,9 +125,11 @@ class Node:
             folder: made by ``found``.
             settings: of this center.
             clock: Unix seconds; the wall clock (``now``) if left out.
+            founding: make the log, which must not be there yet.
 
         Raises:
-            Misuse: there is no center, or its keys cannot be opened.
+            Misuse: there is no center, or its keys or database cannot be opened.
+            Unreachable: the database server does not answer.
             StoreCorrupt: what is stored does not lead to the head signed last.
         """
         sys.setswitchinterval(0.001)  # the sequencer must not wait long for a turn
@@ -138,11 +141,17 @@ class Node:
         self.keys = Keys.load(folder, settings.passphrase)
         self.vkey = log_vkey(settings.origin, self.keys.log)
         self.did = center_did(settings.origin)
-        self._open_store()
+        self._open_store(founding=founding)
         self.admission = LogAdmission(
             settings.origin, self.log, self.vault, self.keys.center, self.clock
         )
-        self.receipts = Receipts(self.log, self.vault, self.tiles, self.keeper)
+        self.receipts = Receipts(
+            self.log,
+            self.vault,
+            self.tiles,
+            self.keeper,
+            lambda: self.sequencer.settle(),  # noqa: PLW0108 - made below
+        )
         self.sequencer = Sequencer(
             self.log,
             self.admission,
@@ -152,7 +161,9 @@ class Node:
         )
         self.preparer = Preparer(self.vault, self.rules, settings.origin)
         self.follower = Follower(self.log, self.index, self.vault)
-        self.publisher = Publisher(self.log, self.tiles, self.keeper)
+        self.publisher = Publisher(
+            self.log, self.tiles, self.keeper, self.vkey, self.clock
+        )
         self.library = Library(
             self.log,
             self.vault,
@@ -173,30 +184,45 @@ class Node:
                 self.follower.completed,
             ),
         )
+        self._seen_size = 0  # of the database, when it was looked at last
         self._stopping = Event()
         self._threads: list[Thread] = []
 
-    def _open_store(self) -> None:
+    def _open_store(self, *, founding: bool) -> None:
         folder, settings = self.folder, self.settings
-        self.engine = open_sqlite(folder / "center.db")
-        index_engine = open_sqlite(folder / "index.db", synchronous="NORMAL")
-        self._engines = [self.engine, index_engine]
-        upgrade(self.engine, "center")
-        upgrade(index_engine, "index")
-        reader = reading(self.engine)
-        self.log = SqlLog(self.engine, reader)
-        origin = self.log.origin()
-        if origin is None:
-            self.log.create(settings.origin)
-        elif origin != settings.origin:
-            raise Misuse(f"the database is of {origin}, the settings say otherwise")
-        self.vault = Vault(
-            self.engine, reader, folder / "vault", staged_limit=settings.staged_bytes
+        self.engines = open_engines(
+            folder,
+            settings.database_url.get_secret_value(),
+            accept=settings.database_accept.split(","),
+            seconds=settings.database_seconds,
         )
-        self.index = SqlIndex(index_engine, reading(index_engine))
-        self.keeper = HeadFile(folder / "head", self.vkey)
+        center, index = self.engines.center, self.engines.index
+        upgrade(center, "center")
+        upgrade(index, "index")
+        reader = reading(center)
+        self.log = SqlLog(center, reader)
+        self._find_log(founding=founding)
+        self.vault = Vault(
+            center, reader, folder / "vault", staged_limit=settings.staged_bytes
+        )
+        self.index = SqlIndex(index, reading(index))
+        self.keeper = HeadFile(folder, self.vkey)
         self.tiles = TileStore(folder, self.log)
         self.tiles.load(self.log.head().range)
+
+    def _find_log(self, *, founding: bool) -> None:
+        origin = self.log.origin()
+        if origin is None:
+            if not founding:
+                raise Misuse(
+                    "the database holds no log: is it the one of this center? "
+                    "(setting database_url)"
+                )
+            self.log.create(self.settings.origin)
+        elif founding and self.log.head().range.size:
+            raise Misuse(f"the database holds a log already: {origin}")
+        elif origin != self.settings.origin:
+            raise Misuse(f"the database is of {origin}, the settings say otherwise")
 
     def say(self, kind: str, body: dict[str, Any]) -> Placed:
         """Register a governance record of the operator, signed by the root key.
@@ -255,8 +281,7 @@ class Node:
     def close(self) -> None:
         """Close files and databases of a node that was never started."""
         self.keeper.close()
-        for engine in self._engines:
-            engine.dispose()
+        self.engines.dispose()
 
     def _repeat(self, name: str, work: Callable[[], None], pause: float) -> None:
         while True:
@@ -276,7 +301,22 @@ class Node:
     def _publish(self) -> None:
         free = shutil.disk_usage(self.folder).free
         self.health.low_space = free < self.settings.free_bytes
+        self._settle()
         self.publisher.step()
+
+    def _settle(self) -> None:
+        """Hold the database against the heads kept here, also when nobody writes.
+
+        A database behind them is found within a second, and what a process
+        elsewhere appended is kept here, too. A head that is ahead for a moment is
+        the sequencer's between its commit and its keeping, hence two looks.
+        """
+        last = self.keeper.last()
+        kept = last.size if last else 0
+        size = self.log.head().range.size
+        if size < kept or kept < self._seen_size:
+            self.sequencer.settle()
+        self._seen_size = size
 
     def _follow(self) -> None:
         while self.follower.step() and not self._stopping.is_set():
@@ -296,7 +336,7 @@ class Node:
         self.health.problems[name] = f"{name}: {type(error).__name__}: {error}"
         if not isinstance(error, TraceNodeError):
             # After an I/O error nothing that a connection remembers is believed.
-            self.engine.dispose()
+            self.engines.center.dispose()
         LOGGER.error("%s", self.health.problems[name])
 
 
@@ -326,10 +366,15 @@ def found(
         for name, value in values.items()
     )
     lay_out(folder, {FILE: text})
-    signers = make_keys(folder, settings.passphrase)
-    vkey = log_vkey(settings.origin, signers["log"])
-    write_file(folder / "policy.txt", f"log {vkey}\nquorum none\n".encode())
-    node = Node(folder, settings, clock=clock)
+    try:
+        signers = make_keys(folder, settings.passphrase)
+        vkey = log_vkey(settings.origin, signers["log"])
+        policy = f"log {vkey}\nquorum none\n"
+        write_file(folder / "policy.txt", policy.encode())
+        node = Node(folder, settings, clock=clock, founding=True)
+    except BaseException:
+        shutil.rmtree(folder)  # it was empty, and nothing was signed
+        raise
     body = policy_body(settings.origin, settings.name, node.did, str(vkey), signers)
     node.say("registration-policy", {**body, "rules": node.rules.named()})
     node.publisher.step()

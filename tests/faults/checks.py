@@ -83,7 +83,7 @@ def read_center(folder, vkey):
         records = dict(run("SELECT digest, content FROM record").fetchall())
     finally:
         connection.close()
-    kept = [head for head, _ in kept_heads(folder / "head", vkey)]
+    kept = [head for path in folder.glob("head*") for head, _ in kept_heads(path, vkey)]
     return Stored(entries, heads, head, records, kept)
 
 

@@ -47,6 +47,7 @@ class Injector:
         self._folder = None
         self._log_size = 0
         self._head = b""
+        self.head_name = "head"  # of the process that keeps
 
     def arm(self, step, fraction, target):
         """Die at ``step``; without a ``target`` only fail there, once."""
@@ -70,7 +71,7 @@ class Injector:
         if step == "commit":
             self._log_size = size_of(folder / "center.db-wal")
         if step == "keep":
-            self._head = (folder / "head").read_bytes()
+            self._head = (folder / self.head_name).read_bytes()
         if step == "committed":
             self.committed = True
         if step == self.step and self.target is None:
@@ -97,7 +98,7 @@ class Injector:
 
     def _tear_head(self, folder):
         copy_center(folder, self.target)
-        path = self.target / "head"
+        path = self.target / self.head_name
         new = path.read_bytes()
         cut = int(self.fraction * SLOT)
         slots = []
@@ -161,6 +162,7 @@ class CrashingKeeper:
 
     def keep(self, note, head):
         folder = self.injector._folder
+        self.injector.head_name = self.keeper.path.name
         self.injector.hit("keep", folder)
         self.keeper.keep(note, head)
         self.injector.hit("kept", folder)

@@ -36,6 +36,7 @@ from tests.faults.checks import (
 from tests.faults.crashing import STEPS, Crash, Injector
 from tests.faults.story import ORIGIN, Clock, copy_center, signer
 from trace_node.errors import ReadOnly, TraceNodeError
+from trace_node.ledger.checkpoint import open_checkpoint
 from trace_node.ledger.sequencer import Placed
 from trace_node.node import Node
 from trace_node.trust.base64url import encode as base64url
@@ -410,8 +411,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def publish(self, where):
         node = self.node(where)
         node.publisher.step()
-        if node.publisher.note:
-            self.released.add(node.publisher._published[0])
+        if note := node.publisher.note():
+            self.released.add(open_checkpoint(note, [node.vkey])[0])
 
     @rule(where=WHERE, later=st.sampled_from([0, 10, 100_000]))
     def follow_and_tidy(self, where, later):

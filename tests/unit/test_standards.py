@@ -162,8 +162,7 @@ def test_3_m05_a_database_behind_the_signed_head_does_not_sign(node):
     source.close()
     copy.close()
     register(node, signed(record()))
-    for engine in node._engines:
-        engine.dispose()
+    node.engines.dispose()
     for name in ("center.db-wal", "center.db-shm"):
         (node.folder / name).unlink(missing_ok=True)
     (node.folder / "copy").replace(node.folder / "center.db")

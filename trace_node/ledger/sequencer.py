@@ -131,7 +131,11 @@ class HeadKeeper(Protocol):
     """Keeps the checkpoint signed last outside the database, durably."""
 
     def last(self) -> Checkpoint | None:
-        """Return the greatest head ever kept, None before the first."""
+        """Return the greatest head ever kept, None before the first.
+
+        Also what other processes of this center kept: asked under the head lock,
+        it is what all of them have signed and the database must still hold.
+        """
 
     def keep(self, note: bytes, head: Checkpoint) -> None:
         """Keep ``note``; durable on return. A smaller head never replaces one."""
@@ -194,6 +198,18 @@ class Sequencer:
         except BaseException:
             self._admission.forget()
             raise
+
+    def settle(self) -> None:
+        """Compare the database with the head kept here, and keep a newer one.
+
+        What a process elsewhere appended is then held against the database by
+        this one, too. Safe in any thread; admits nothing.
+
+        Raises:
+            ReadOnly: as ``commit``.
+        """
+        with self._store.append() as tx:
+            self._guard(tx.head, tx)
 
     def _commit(self, candidates: Sequence[Candidate]) -> Commit:
         with self._store.append() as tx:

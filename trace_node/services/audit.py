@@ -24,7 +24,7 @@ from trace_node.services.audit_pool import Pool, cores, result
 from trace_node.services.audit_stretch import Stretch, compare_tile
 from trace_node.services.audit_worker import Job
 from trace_node.store.engine import sqlite_driver
-from trace_node.store.heads import HeadFile
+from trace_node.store.heads import head_files, read_heads
 from trace_node.store.scan import Ends, Scan, vault_file
 from trace_node.trust.merkle import HASH_SIZE
 from trace_node.trust.vkey import VerifierKey
@@ -129,19 +129,16 @@ class _Audit:
 
     def _kept(self) -> Checkpoint | None:
         """Return the head kept outside the database."""
-        path = self._folder / "head"
-        if not path.is_file():
-            self._find.add("kept-head", "head", "the file is gone")
-            return None
         try:
-            keeper = HeadFile(path, self._vkey)
+            if not head_files(self._folder):
+                self._find.add("kept-head", "head", "the file is gone")
+                return None
+            return read_heads(self._folder, self._vkey)
         except TraceNodeError as error:
             self._find.error("kept-head", "head", error)
             return None
         except OSError as error:
-            raise Misuse(f"cannot read {path}: {error.strerror}") from None
-        keeper.close()
-        return keeper.last()
+            raise Misuse(f"cannot read the head files: {error.strerror}") from None
 
     def _fold(self, size: int) -> None:
         """Replay what the column calls governance; the workers check the column."""

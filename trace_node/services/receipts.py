@@ -1,5 +1,7 @@
 """Receipts and proofs of entries that already have their place."""
 
+from collections.abc import Callable
+
 from trace_node.errors import NotFound, Overloaded
 from trace_node.ledger.merkle import inclusion_proof
 from trace_node.ledger.receipt import encode_receipt
@@ -14,8 +16,23 @@ class Receipts:
     """Makes receipts and tlog-proofs again, from tiles and signed heads."""
 
     def __init__(
-        self, log: SqlLog, vault: Vault, tiles: TileStore, keeper: HeadFile
+        self,
+        log: SqlLog,
+        vault: Vault,
+        tiles: TileStore,
+        keeper: HeadFile,
+        settle: Callable[[], None],
     ) -> None:
+        """Make receipts from what is stored.
+
+        Args:
+            log: the entries and their heads.
+            vault: their content.
+            tiles: their hashes.
+            keeper: the heads signed.
+            settle: keeps a head that a process elsewhere has appended.
+        """
+        self._settle = settle
         self._log = log
         self._vault = vault
         self._tiles = tiles
@@ -32,11 +49,8 @@ class Receipts:
             Overloaded: its head is not kept outside the database yet.
         """
         head = self._log.head_covering(index)
-        last = self._keeper.last()
-        if last is None or last.size < head.size:
-            last = self._keeper.refresh()
-            if last is None or last.size < head.size:
-                raise Overloaded("the entry's head is being sealed")
+        if not self._kept(head.size):
+            raise Overloaded("the entry's head is being sealed")
         self._reach(head.size)
         path = inclusion_proof(index, head.size, self._tiles.nodes(head.size))
         return encode_receipt(
@@ -49,10 +63,9 @@ class Receipts:
         Raises:
             NotFound: no such entry under a signed head.
         """
+        if self._log.head().range.size > index:
+            self._kept(index + 1)
         found = self._keeper.snapshot()
-        if found is None or index >= found[0].size:
-            self._keeper.refresh()
-            found = self._keeper.snapshot()
         if index < 0 or found is None or index >= found[0].size:
             raise NotFound(f"no entry {index}")
         last, note = found
@@ -78,6 +91,14 @@ class Receipts:
         if content.digests and not self._log.has_manifest(index):
             return True
         return not all(map(self._vault.has, names))
+
+    def _kept(self, size: int) -> bool:
+        """Say whether a head of ``size`` is kept; a process elsewhere may have it."""
+        last = self._keeper.last()
+        if last is None or last.size < size:
+            self._settle()
+            last = self._keeper.last()
+        return last is not None and last.size >= size
 
     def _reach(self, size: int) -> None:
         if self._tiles.size < size:

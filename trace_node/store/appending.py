@@ -85,9 +85,7 @@ class SqlAppending:
         found: dict[bytes, int] = {}
         for start in range(0, len(identities), CHUNK):
             part = identities[start : start + CHUNK]
-            rows = self._connection.exec_driver_sql(
-                self._sql.known(len(part)), (self._log, *part)
-            )
+            rows = self._connection.exec_driver_sql(*self._sql.known(self._log, part))
             found.update((bytes(identity), index) for identity, index in rows)
         return found
 

@@ -1,5 +1,8 @@
 """Database engines, and what must be true of one before it is used.
 
+``open_engines`` gives the two that a center works with, on SQLite or, where the
+settings name a server, on PostgreSQL (``store.postgres``).
+
 SQLite (docs/adr/0004): WAL and ``synchronous=FULL``, both read back and
 asserted, because NORMAL loses acknowledged commits in a power cut. Every
 transaction that writes starts with BEGIN IMMEDIATE: the driver's own deferred
@@ -9,13 +12,16 @@ so the mended one from the ``pysqlite3`` wheel is preferred where it exists.
 """
 
 import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
 
-from trace_node.errors import StoreCorrupt
+from trace_node.errors import Misuse, StoreCorrupt
+from trace_node.store.postgres import RISKS, is_postgres, missing, open_postgres
 
 MENDED = (3, 51, 3)
 BUSY_SECONDS = 15
@@ -82,4 +88,57 @@ def open_sqlite(path: Path, *, synchronous: str = "FULL") -> Engine:
 
 def reading(engine: Engine) -> Engine:
     """Return a view of ``engine`` whose transactions only read."""
+    if engine.dialect.name == "postgresql":
+        # One statement, one answer: no BEGIN and COMMIT around it.
+        return engine.execution_options(
+            trace_node_reading=True, isolation_level="AUTOCOMMIT"
+        )
     return engine.execution_options(trace_node_reading=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The databases of a center: what must not be lost, and what can be remade."""
+
+    center: Engine
+    index: Engine
+
+    def dispose(self) -> None:
+        """Close every connection that is not in use; new ones are made anew."""
+        self.center.dispose()
+        self.index.dispose()
+
+
+def open_engines(
+    folder: Path, url: str = "", *, accept: Iterable[str] = (), seconds: float = 10.0
+) -> Engines:
+    """Open a center's databases.
+
+    Args:
+        folder: the center's, for SQLite.
+        url: of a PostgreSQL database, or empty.
+        accept: risks of that server that the operator accepts (``RISKS``).
+        seconds: for a statement there.
+
+    Raises:
+        Misuse: the URL is none of ours, or the server runs a risk that nobody
+            accepted.
+    """
+    if not is_postgres(url):
+        return Engines(
+            open_sqlite(folder / "center.db"),
+            open_sqlite(folder / "index.db", synchronous="NORMAL"),
+        )
+    engines = Engines(
+        open_postgres(url, "center", durable=True, accept=accept, seconds=seconds),
+        open_postgres(url, "index", durable=False, seconds=seconds),
+    )
+    found = missing(engines.center, accept)
+    if found:
+        engines.dispose()
+        raise Misuse(
+            "the database server is not safe to keep a log on: "
+            + "; ".join(f"{risk}: {RISKS[risk]}" for risk in found)
+            + f'. Mend it, or set database_accept = "{",".join(found)}"'
+        )
+    return engines

@@ -105,6 +105,21 @@ class SqlLog:
             raise StoreCorrupt(f"log {self._log} has no head row")
         return StoredHead(unpack_range(row[0], bytes(row[2])), row[1])
 
+    def published(self) -> tuple[int, int, bytes] | None:
+        """Return (size, Unix second, note) of what is published, None at first."""
+        with self._reader.connect() as connection:
+            row = connection.exec_driver_sql(
+                self._sql.published, (self._log,)
+            ).fetchone()
+        return None if row is None else (row[0], row[1], bytes(row[2]))
+
+    def publish(self, size: int, second: int, note: bytes) -> None:
+        """Publish a checkpoint, unless a greater one is published already."""
+        with self._engine.begin() as connection:
+            connection.exec_driver_sql(
+                self._sql.publish, (self._log, size, second, note)
+            )
+
     def head_covering(self, index: int) -> HeadRow:
         """Return the first head signed over entry ``index``: its receipt's head.
 
@@ -219,6 +234,6 @@ class SqlLog:
         """Return the index of the statement with ``identity``."""
         with self._reader.connect() as connection:
             row = connection.exec_driver_sql(
-                self._sql.known(1), (self._log, identity)
+                *self._sql.known(self._log, [identity])
             ).fetchone()
         return None if row is None else row[1]

@@ -6,8 +6,9 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
+from trace_node.store.postgres import patience
 from trace_node.store.tables import CenterTable, IndexTable
 
 
@@ -18,10 +19,27 @@ def migrations_folder() -> Path:
     return shipped if shipped.is_dir() else package.parent / "migrations"
 
 
+LOCK = 0x7472_6163  # "trac": whoever migrates, on a server that many share
+
+
 def upgrade(engine: Engine, branch: str) -> None:
-    """Run the revisions of ``branch`` ("center" or "index") that are missing."""
+    """Run the revisions of ``branch`` ("center" or "index") that are missing.
+
+    One transaction: a crash leaves the old schema or the new one. Several
+    processes may start at once; the first migrates, the others find it done.
+    """
     with engine.begin() as connection:
-        command.upgrade(_config(connection, branch), f"{branch}@head")
+        if engine.dialect.name == "postgresql":
+            with patience(connection):
+                _prepare_schema(connection, branch)
+                command.upgrade(_config(connection, branch), f"{branch}@head")
+        else:
+            command.upgrade(_config(connection, branch), f"{branch}@head")
+
+
+def _prepare_schema(connection: Connection, branch: str) -> None:
+    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+    connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{branch}"')
 
 
 def drift(engine: Engine, branch: str) -> list[str]:

@@ -2,14 +2,19 @@
 
 Made from the tables, so names and types cannot drift apart from them; run as
 plain strings with plain tuples (``Connection.exec_driver_sql``), so that no
-per-row work of the ORM or of bind processors is paid.
+per-row work of the ORM or of bind processors is paid. Values stand in the order
+in which a statement names them, on every engine.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     Dialect,
+    LargeBinary,
+    any_,
     bindparam,
     delete,
     func,
@@ -31,6 +36,7 @@ from trace_node.store.tables import (
     Head,
     LogHead,
     Manifest,
+    Published,
     Record,
 )
 
@@ -39,7 +45,8 @@ class Statements:
     """Every statement by name; values are positional, in the order commented."""
 
     def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
+        self._postgres = dialect.name == "postgresql"
+        self._dialect = _positional(dialect)
         entry, head, log_head = _t(Entry), _t(Head), _t(LogHead)
         manifest, record = _t(Manifest), _t(Record)
         b = bindparam
@@ -56,6 +63,24 @@ class Statements:
             .where(log_head.c.log == b("d"), log_head.c.epoch == b("e"))
         )
         self.insert_head = self._text(insert(head))
+        published = _t(Published)
+        self.published = self._text(
+            select(published.c.size, published.c.second, published.c.note).where(
+                published.c.log == b("log")
+            )
+        )
+        insert_published = self._insert(published)
+        # log, size, second, note; never back
+        self.publish = self._text(
+            insert_published.on_conflict_do_update(
+                index_elements=["log"],
+                set_={
+                    name: insert_published.excluded[name]
+                    for name in ("size", "second", "note")
+                },
+                where=published.c.size < insert_published.excluded.size,
+            )
+        )
         self.insert_entry = self._text(insert(entry))
         self.insert_manifest = self._text(
             self._insert(manifest).on_conflict_do_nothing()
@@ -154,21 +179,30 @@ class Statements:
                 record.c.digest == b("digest"), record.c.staged.is_not(None)
             )
         )
-        self.known = lru_cache(512)(self._known)
+        self._known = lru_cache(512)(self._known_of)
 
-    def _known(self, count: int) -> str:
-        # log, identity ...
+    def known(self, log: int, identities: Sequence[bytes]) -> tuple[str, Any]:
+        """Return the statement for the indexes of identities, and its values."""
+        if self._postgres:  # one text for any number, so the server plans it once
+            return self._known(1), (log, list(identities))
+        return self._known(len(identities)), (log, *identities)
+
+    def _known_of(self, count: int) -> str:
         entry = _t(Entry)
         names: list[Any] = [bindparam(f"i{n}") for n in range(count)]
+        wanted = (
+            entry.c.identity == any_(bindparam("i", type_=ARRAY(LargeBinary)))
+            if self._postgres
+            else entry.c.identity.in_(names)
+        )
         return self._text(
             select(entry.c.identity, entry.c.entry_index).where(
-                entry.c.log == bindparam("log"), entry.c.identity.in_(names)
+                entry.c.log == bindparam("log"), wanted
             )
         )
 
     def _insert(self, table: Any) -> Any:
-        made = postgresql if self._dialect.name == "postgresql" else sqlite
-        return made.insert(table)
+        return (postgresql if self._postgres else sqlite).insert(table)
 
     def _text(self, statement: ClauseElement) -> str:
         return str(statement.compile(dialect=self._dialect))
@@ -180,6 +214,7 @@ class IndexStatements:
     def __init__(self, dialect: Dialect) -> None:
         commitment, cursor = _t(Commitment), _t(Cursor)
         made = postgresql if dialect.name == "postgresql" else sqlite
+        dialect = _positional(dialect)
 
         def sql(statement: ClauseElement) -> str:
             return str(statement.compile(dialect=dialect))
@@ -199,8 +234,11 @@ class IndexStatements:
             .order_by(subject.c.entry_index)
         )
         self.move_cursor = sql(
+            # Forward only: another process of the center may have read further.
             insert_cursor.on_conflict_do_update(
-                index_elements=["log"], set_={"size": insert_cursor.excluded.size}
+                index_elements=["log"],
+                set_={"size": insert_cursor.excluded.size},
+                where=cursor.c.size < insert_cursor.excluded.size,
             )
         )
         self.cursor = sql(select(cursor.c.size).where(cursor.c.log == bindparam("log")))
@@ -209,6 +247,13 @@ class IndexStatements:
             .where(commitment.c.digest == bindparam("digest"))
             .order_by(commitment.c.log, commitment.c.entry_index)
         )
+
+
+def _positional(dialect: Dialect) -> Dialect:
+    """Return a dialect that numbers values by their place and not by name."""
+    if dialect.name == "postgresql":
+        return postgresql.psycopg.dialect(paramstyle="format")  # type: ignore[no-untyped-call]
+    return dialect
 
 
 def _t(model: Any) -> Any:

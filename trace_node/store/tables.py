@@ -69,6 +69,20 @@ class Head(CenterTable, table=True):
     receipt_signature: bytes = Field(sa_type=LargeBinary)
 
 
+class Published(CenterTable, table=True):
+    """The checkpoint that the world sees; its tiles are durable.
+
+    ``second`` is when it was published (Unix), so that several processes together
+    publish no more often than one.
+    """
+
+    __tablename__ = "published"
+    log: int = Field(primary_key=True, foreign_key="log.id")
+    size: int = Field(sa_type=BigInteger)
+    second: int = Field(sa_type=BigInteger)
+    note: bytes = Field(sa_type=LargeBinary)
+
+
 class Entry(CenterTable, table=True):
     """One log entry. ``kind`` 0 record, 1 manifest, 2 tick, 3 governance.
 

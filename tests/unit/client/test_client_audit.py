@@ -35,7 +35,7 @@ class Server:
     def body(self, path):
         node = self.center.node
         if path == "/log/checkpoint":
-            return node.publisher.note
+            return node.publisher.note()
         if path == "/v1/center":
             return orjson.dumps({"vkey": str(node.vkey)})
         if path.startswith("/v1/records/"):

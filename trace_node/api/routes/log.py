@@ -29,8 +29,10 @@ def read_tile(node: Node, path: str) -> bytes:
         level, index, width = parse_tile_path(path)
     except Malformed as error:
         raise NotFound("not the path of a tile", where="path") from error
-    have = tile_width(level or 0, index, node.tiles.size)
-    if have < width:
+    if tile_width(level or 0, index, node.tiles.size) < width:
+        # Another process of this center may have published further.
+        node.publisher.reach()
+    if tile_width(level or 0, index, node.tiles.size) < width:
         raise NotFound("the log has no such tile yet")
     if level is not None:
         return node.tiles.read(level, index, width)
@@ -55,7 +57,7 @@ def router(node: Node) -> APIRouter:
     )
     async def checkpoint() -> Response:
         """Return the newest published checkpoint."""
-        note = node.publisher.note
+        note = await asyncio.to_thread(node.publisher.note)
         if not note:
             raise NotFound("no checkpoint is published yet")
         return Response(
