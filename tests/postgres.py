@@ -190,3 +190,8 @@ def shared():
     if not _shared:
         _shared.append(Postgres(QUICK))
     return _shared[0]
+
+
+def runs():
+    """Say whether the shared server is up: at the end of a process it may be gone."""
+    return bool(_shared) and _shared[0].process.poll() is None

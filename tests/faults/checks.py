@@ -9,6 +9,9 @@ functions find something.
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+import psycopg
+
+from tests import postgres
 from trace_node.ledger.checkpoint import open_checkpoint
 from trace_node.ledger.receipt import verify_receipt
 from trace_node.store.engine import sqlite_driver
@@ -17,6 +20,7 @@ from trace_node.trust.governance import Governance
 from trace_node.trust.statement import decode_statement, verify_statement
 
 EMPTY = sha256(b"").digest()
+MARK = "database"  # a file with the name of the database, where that is a server's
 
 
 class Tree:
@@ -71,9 +75,13 @@ def kept_heads(path, vkey):
 
 def read_center(folder, vkey):
     """Read all of it with a connection of our own."""
-    connection = sqlite_driver().connect(folder / "center.db")
+    mark = folder / MARK
+    if mark.exists():
+        run, close = _postgres(mark.read_text())
+    else:
+        connection = sqlite_driver().connect(folder / "center.db")
+        run, close = connection.execute, connection.close
     try:
-        run = connection.execute
         entries = run(
             "SELECT entry_index, kind, recorded, identity, statement FROM entry"
             " WHERE log = 1 ORDER BY entry_index"
@@ -82,9 +90,20 @@ def read_center(folder, vkey):
         head = run("SELECT size, epoch FROM log_head WHERE log = 1").fetchone()
         records = dict(run("SELECT digest, content FROM record").fetchall())
     finally:
-        connection.close()
+        close()
     kept = [head for path in folder.glob("head*") for head, _ in kept_heads(path, vkey)]
     return Stored(entries, heads, head, records, kept)
+
+
+def _postgres(name):
+    connection = psycopg.connect(
+        host=str(postgres.shared().folder),
+        user="postgres",
+        dbname=name,
+        autocommit=True,
+        options="-c search_path=center",
+    )
+    return connection.execute, connection.close
 
 
 def log_faults(stored):

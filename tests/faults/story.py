@@ -3,10 +3,12 @@
 import atexit
 import shutil
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
 
-from tests.faults.checks import log_faults, read_center, replay_faults
+from tests import postgres
+from tests.faults.checks import MARK, log_faults, read_center, replay_faults
 from trace_node.config import build
 from trace_node.node import Node, found
 from trace_node.trust.did import did_key
@@ -36,31 +38,68 @@ class Clock:
         return self.seconds
 
 
-def settings():
-    return build(None, dict(SETTINGS))
+ENGINES = ("sqlite", "postgresql")
+_numbers = count()
+
+
+def settings(folder=None):
+    """Return the settings of the center in ``folder``, with its database."""
+    values = dict(SETTINGS)
+    if folder is not None and (folder / MARK).exists():
+        name = (folder / MARK).read_text()
+        values["database_url"] = postgres.shared().url(name)
+        values["database_accept"] = postgres.ACCEPT
+    return build(None, values)
 
 
 def copy_center(source, target):
-    """Copy a center's folder as it lies there now."""
+    """Copy a center's folder as it lies there now; a database server is shared."""
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("*-shm"))
 
 
-def template(name, prepare=lambda node: None):
+def new_center(folder, source=None, *, engine="sqlite"):
+    """Make ``folder`` a center of its own, like the one in ``source``.
+
+    Without a ``source`` there is only the folder, with its database empty.
+    """
+    if source is not None:
+        copy_center(source, folder)
+    if engine == "postgresql":
+        server, name = postgres.shared(), f"center{next(_numbers)}"
+        like = (source / MARK).read_text() if source is not None else "template0"
+        server.create(name, like)
+        folder.mkdir(exist_ok=True)
+        (folder / MARK).write_text(name)
+    return folder
+
+
+def remove_center(folder):
+    """Remove a center, with its database."""
+    if (folder / MARK).exists() and postgres.runs():
+        postgres.shared().drop((folder / MARK).read_text())
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def template(name, prepare=lambda node: None, *, engine="sqlite"):
     """Found a center once and keep it, so that a copy is all a test pays."""
-    if name not in _templates:
-        folder = Path(mkdtemp(prefix="trace-node-template-")) / "center"
-        node = found(folder, settings(), clock=Clock(START - 10))
+    if (name, engine) not in _templates:
+        base = Path(mkdtemp(prefix="trace-node-template-"))
+        made = new_center(base / "mark", engine=engine) if engine != "sqlite" else None
+        folder = base / "center"
+        node = found(folder, settings(made), clock=Clock(START - 10))
         prepare(node)
         node.close()
-        _templates[name] = folder
-    return _templates[name]
+        if made:
+            shutil.copy(made / MARK, folder / MARK)
+        _templates[name, engine] = folder
+    return _templates[name, engine]
 
 
 @atexit.register
 def drop_templates():
     """Remove what ``template`` made."""
     while _templates:
-        shutil.rmtree(_templates.popitem()[1].parent, ignore_errors=True)
+        remove_center(_templates.popitem()[1])
 
 
 def signer(number, curve="Ed25519"):
@@ -122,13 +161,14 @@ def identity_of(raw):
 class Story:
     """A node on a folder, one party, and what was acknowledged."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, engine="sqlite"):
         self.folder = folder
         self.signer = signer(0)
         self.did = did_key(self.signer.public)
         self.clock = Clock()
         self.acks = []
-        copy_center(template("one party", self._add_party), folder)
+        source = template("one party", self._add_party, engine=engine)
+        new_center(folder, source, engine=engine)
         self.open()
 
     def _add_party(self, node):
@@ -136,7 +176,7 @@ class Story:
         node.say("key", add_body(self.did, self.signer.public))
 
     def open(self, make=Node):
-        self.node = make(self.folder, settings(), clock=self.clock)
+        self.node = make(self.folder, settings(self.folder), clock=self.clock)
         return self.node
 
     def single(self, number):

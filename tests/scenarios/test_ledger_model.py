@@ -34,7 +34,7 @@ from tests.faults.checks import (
     replay_faults,
 )
 from tests.faults.crashing import STEPS, Crash, Injector
-from tests.faults.story import ORIGIN, Clock, copy_center, signer
+from tests.faults.story import ORIGIN, Clock, signer
 from trace_node.errors import ReadOnly, TraceNodeError
 from trace_node.ledger.checkpoint import open_checkpoint
 from trace_node.ledger.sequencer import Placed
@@ -152,13 +152,16 @@ CRASH = st.tuples(st.sampled_from(STEPS), st.floats(0, 1, exclude_max=True))
 class LedgerMachine(RuleBasedStateMachine):
     """Rules are what clients, operators and power supplies do."""
 
+    engine = "sqlite"
+
     @initialize()
     def start(self):
         self.base = Path(mkdtemp(prefix="trace-node-model-"))
         self.generation = 0
         self.clock = Clock()
         self.folder = self.base / "0"
-        copy_center(story.template("founded"), self.folder)
+        source = story.template("founded", engine=self.engine)
+        story.new_center(self.folder, source, engine=self.engine)
         self.injector = Injector()
         self.nodes = []
         self.open()
@@ -186,13 +189,15 @@ class LedgerMachine(RuleBasedStateMachine):
         self.send([self.item("add", k, 0) for k in (0, 1, KEYS, KEYS + 2)])
 
     def open(self):
-        self.nodes = [Node(self.folder, story.settings(), clock=self.clock)]
+        self.nodes = [Node(self.folder, story.settings(self.folder), clock=self.clock)]
         self.injector.install(self.nodes[0])
 
     def node(self, where):
         """The first process, or another one on the same folder."""
         if where and len(self.nodes) == 1:
-            self.nodes.append(Node(self.folder, story.settings(), clock=self.clock))
+            self.nodes.append(
+                Node(self.folder, story.settings(self.folder), clock=self.clock)
+            )
             self.injector.install(self.nodes[1])
         return self.nodes[where]
 
@@ -473,6 +478,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.settled()
         finally:
             self.close()
+            story.remove_center(self.folder)
             shutil.rmtree(self.base, ignore_errors=True)
 
     def settled(self):
@@ -512,3 +518,16 @@ LedgerMachine.TestCase.settings = settings(
     print_blob=True,
 )
 TestLedger = LedgerMachine.TestCase
+
+
+class PostgresLedgerMachine(LedgerMachine):
+    """The same on a server: a crash drops the connections and copies the folder."""
+
+    engine = "postgresql"
+
+
+PostgresLedgerMachine.TestCase.settings = settings(
+    LedgerMachine.TestCase.settings,
+    max_examples=LedgerMachine.TestCase.settings.max_examples // 2,
+)
+TestLedgerOnPostgres = PostgresLedgerMachine.TestCase

@@ -26,12 +26,13 @@ def _templates():
     story.drop_templates()
 
 
-@pytest.fixture
-def told(tmp_path):
-    told = Story(tmp_path / "c")
+@pytest.fixture(params=story.ENGINES)
+def told(tmp_path, request):
+    told = Story(tmp_path / "c", request.param)
     yield told
     assert told.faults() == []
     told.node.close()
+    story.remove_center(told.folder)
 
 
 def prepare(told, raw, *records):

@@ -20,6 +20,14 @@ def pragma(engine, name):
         return connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
 
 
+@pytest.fixture
+def engine(tmp_path):
+    """A SQLite file, whatever the other tests of this folder run on."""
+    engine = open_sqlite(tmp_path / "center.db")
+    yield engine
+    engine.dispose()
+
+
 def test_a_database_is_wal_and_synchronous_full(engine):
     assert pragma(engine, "journal_mode") == "wal"
     assert pragma(engine, "synchronous") == 2

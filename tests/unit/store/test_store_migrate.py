@@ -5,14 +5,20 @@ from alembic import command
 from sqlalchemy import inspect
 
 from tests.faults.checks import log_faults
-from tests.faults.story import Story
-from trace_node.store.engine import open_sqlite
+from tests.faults.story import ENGINES, Story
 from trace_node.store.migrate import _config, drift, upgrade
 
 TABLES = {
-    "center": {"log", "log_head", "head", "entry", "manifest", "record"},
+    "center": {"log", "log_head", "head", "entry", "manifest", "record", "published"},
     "index": {"cursor", "commitment"},
 }
+
+
+@pytest.fixture
+def engine(engines, request):
+    """The database of the branch that the test is about."""
+    named = request.node.callspec.params.get("branch", "center")
+    return getattr(engines, named)
 
 
 def tables(engine):
@@ -53,22 +59,37 @@ def test_drift_names_a_table_that_differs(engine):
     assert any("note" in change for change in drift(engine, "center"))
 
 
-def test_a_center_keeps_its_root_through_an_upgrade(tmp_path):
-    story = Story(tmp_path / "c")
+@pytest.mark.parametrize("kind", ENGINES)
+def test_a_center_keeps_its_root_through_an_upgrade(tmp_path, kind):
+    story = Story(tmp_path / "c", kind)
     story.register(*[story.single(k) for k in range(5)])
     before = story.stored()
     story.node.close()
-    engine = open_sqlite(tmp_path / "c" / "center.db")
-    upgrade(engine, "center")
-    engine.dispose()
+    story.open().close()
     after = story.stored()
     assert (after.entries, after.heads) == (before.entries, before.heads)
     assert log_faults(after) == []
 
 
 def schema(engine):
-    with engine.connect() as connection:
-        rows = connection.exec_driver_sql(
-            "SELECT type, name, sql FROM sqlite_master ORDER BY type, name"
+    """Return tables, columns and indexes as the engine tells them."""
+    seen = inspect(engine)
+    return {
+        table: (
+            [(c["name"], str(c["type"]), c["nullable"]) for c in columns],
+            seen.get_pk_constraint(table),
+            sorted(seen.get_foreign_keys(table), key=str),
+            sorted(
+                (i["name"], i["column_names"], i["unique"], _where(i))
+                for i in seen.get_indexes(table)
+            ),
+            sorted(seen.get_unique_constraints(table), key=str),
         )
-        return [tuple(row) for row in rows]
+        for table in seen.get_table_names()
+        for columns in [seen.get_columns(table)]
+    }
+
+
+def _where(index):
+    options = index.get("dialect_options", {}).items()
+    return str(next((v for k, v in options if k.endswith("_where")), None))

@@ -3,6 +3,7 @@
 from hashlib import sha256
 
 import pytest
+from sqlalchemy import text
 
 from trace_node.errors import NotFound, Overloaded, StoreCorrupt
 from trace_node.store.engine import reading
@@ -70,7 +71,7 @@ def test_a_bit_flipped_in_a_row_is_never_served(vault, center, bit):
     data = bytearray(SMALL)
     data[bit // 8] ^= 1 << bit % 8
     with center.begin() as connection:
-        connection.exec_driver_sql("UPDATE record SET content = ?", (bytes(data),))
+        connection.execute(text("UPDATE record SET content = :c"), {"c": bytes(data)})
     with pytest.raises(StoreCorrupt, match="changed at rest"):
         vault.read(name(SMALL))
 
