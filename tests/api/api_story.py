@@ -219,9 +219,10 @@ def eventually(answer, seconds=5.0):
     return found
 
 
-def make(folder):
+def make(folder, **settings):
     """Found a center with three parties; return the key its receipts are made by."""
-    node = found(folder, build(None, {"origin": ORIGIN, "name": "测试中心"}))
+    named = {"origin": ORIGIN, "name": "测试中心", **settings}
+    node = found(folder, build(None, named))
     try:
         for signer in (EDDIE, PAULA, GONE):
             did, public = did_key(signer.public), signer.public
