@@ -141,9 +141,13 @@ def verify_fork_proof(data: bytes, keys: Sequence[VerifierKey]) -> ForkProof:
         raise BadProof("the kind does not fit the sizes of the heads")
     if proof.b_root_at_a_size == a.root:
         raise BadProof("both heads can be true")
-    # At equal sizes this demands an empty proof and b's own root.
     root = proof.b_root_at_a_size
-    check_consistency(a.size, root, b.size, b.root, proof.consistency)
+    if a.size != b.size:
+        check_consistency(a.size, root, b.size, b.root, proof.consistency)
+    elif proof.consistency or root != b.root:
+        # Not check_consistency: it refuses an empty tree's wrong root, and that
+        # may be the very lie (two heads of size 0).
+        raise BadProof("between equal sizes only b's own root stands here")
     return proof
 
 

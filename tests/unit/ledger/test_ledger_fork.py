@@ -56,6 +56,24 @@ def test_same_size():
     assert make_fork_proof(head(LIE, 7), head(TRUE, 7), KEYS) == proof
 
 
+@pytest.mark.parametrize(
+    "roots",
+    [(bytes(32), EMPTY_ROOT), (EMPTY_ROOT, b"\1" * 32), (bytes(32), b"\1" * 32)],
+)
+def test_two_heads_of_an_empty_tree(roots):
+    """What is made convicts: also when none of the roots is the empty tree's."""
+    a, b = (sign_checkpoint(ORIGIN, 0, root, SIGNER) for root in roots)
+    proof = make_fork_proof(a, b, KEYS)
+    assert proof.kind == "same-size"
+    assert verify_fork_proof(to_json(proof), KEYS) == proof
+    for bad in (
+        replace(proof, consistency=(bytes(32),)),
+        replace(proof, b_root_at_a_size=b"\2" * 32),
+    ):
+        with pytest.raises(BadProof):
+            verify_fork_proof(to_json(bad), KEYS)
+
+
 def test_not_a_prefix_at_all_sizes():
     for old in range(40):
         for new in range(old + 1, 40):
