@@ -146,6 +146,8 @@ class PublicKey:
         kind = members.get(_KTY), members.get(_CRV)
         if not isinstance(x, bytes):
             raise Malformed("a COSE_Key without its point", where="key")
+        if bool in map(type, kind):  # true equals 1 here, and nowhere else
+            raise Malformed("a COSE_Key names its type and curve", where="key")
         if kind == (_OKP, _CRV_ED25519) and y is None:
             return cls("Ed25519", x)
         if kind == (_EC2, _CRV_P256) and isinstance(y, bool):

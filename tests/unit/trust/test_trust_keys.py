@@ -232,6 +232,13 @@ def test_a_cose_key_is_public_and_whole():
     ]:  # fmt: skip
         with pytest.raises(Malformed):
             PublicKey.from_cose(cbor.encode(bad))
+    point = signer("b", "P-256").public
+    for bad in (
+        {1: True, -1: 6, -2: x},
+        {1: 2, -1: True, -2: point.x, -3: point.y},
+    ):
+        with pytest.raises(Malformed):
+            PublicKey.from_cose(cbor.encode(bad))
 
 
 @given(st.binary(max_size=120))
