@@ -72,7 +72,7 @@ def key_of_did_key(did: str) -> PublicKey:
         Malformed: it carries none, or spells it in a second way.
     """
     public = _multikey(did.removeprefix(_KEY)) if did.startswith(_KEY) else None
-    if public is None or did_key(public) != did:
+    if public is None:
         raise Malformed("no did:key of Ed25519 or P-256", where="did")
     return public
 
@@ -83,7 +83,7 @@ def did_web(host: str, *path: str) -> str:
     Raises:
         Malformed: the host or a segment cannot stand in a DID.
     """
-    parts = [host.replace(":", "%3A"), *(quote(part, safe="") for part in path)]
+    parts = [host.replace(":", "%3A"), *map(_quoted, path)]
     return check_did(_WEB + ":".join(parts))
 
 
@@ -137,6 +137,11 @@ def _split_web(did: str) -> tuple[str, list[str]]:
     return host.replace("%3A", ":"), path
 
 
+def _quoted(text: str) -> str:
+    """Return ``text`` as a segment; a DID holds "~" only encoded (DID Core §3.1)."""
+    return quote(text, safe="").replace("~", "%7E")
+
+
 def _check_segment(segment: str) -> None:
     """Refuse a segment that is empty, climbs, or has another spelling."""
     try:
@@ -145,7 +150,7 @@ def _check_segment(segment: str) -> None:
         plain = ""
     if (
         not _SEGMENT.fullmatch(segment)
-        or quote(plain, safe="") != segment
+        or _quoted(plain) != segment
         or plain in {".", ".."}
         or any(c in "/\\" or c < " " or "\x7f" <= c <= "\x9f" for c in plain)
     ):
@@ -199,7 +204,12 @@ def _multikey(text: object) -> PublicKey | None:
         return None
     data = _from_base58(text[1:])
     curve = _CODECS.get(data[:2])
-    return PublicKey.from_raw(curve, data[2:]) if curve else None
+    if curve is None:
+        return None
+    public = PublicKey.from_raw(curve, data[2:])
+    if did_key(public) != _KEY + text:  # a leading zero, a point uncompressed
+        raise Malformed("a second spelling of a key", where="key")
+    return public
 
 
 def _to_base58(data: bytes) -> str:

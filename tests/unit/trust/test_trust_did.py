@@ -71,6 +71,7 @@ def test_dids_are_limited_in_length():
         ("w3c-ccg.github.io", ("user", "alice"), "did:web:w3c-ccg.github.io:user:alice", "https://w3c-ccg.github.io/user/alice/did.json"),
         ("example.com:3000", ("user", "alice"), "did:web:example.com%3A3000:user:alice", "https://example.com:3000/user/alice/did.json"),
         ("127.0.0.1:8080", (), "did:web:127.0.0.1%3A8080", "https://127.0.0.1:8080/.well-known/did.json"),
+        ("a.com", ("~alice",), "did:web:a.com:%7Ealice", "https://a.com/%7Ealice/did.json"),
         ("a.cn", ("公司",), "did:web:a.cn:%E5%85%AC%E5%8F%B8", "https://a.cn/%E5%85%AC%E5%8F%B8/did.json"),
     ],
 )  # fmt: skip
@@ -141,6 +142,7 @@ def test_a_web_document_that_is_none_is_refused():
         {"verificationMethod": [method | {"type": "Multikey"}]},
         {"verificationMethod": [method | {"type": "Multikey", "publicKeyMultibase": "z0"}]},
         {"verificationMethod": [method | {"type": "Multikey", "publicKeyMultibase": "f00"}]},
+        {"verificationMethod": [method | {"type": "Multikey", "publicKeyMultibase": "z1" + did_key(ALICE.public)[9:]}]},
     ]:  # fmt: skip
         with pytest.raises(Malformed):
             read(**changes)
