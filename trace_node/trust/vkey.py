@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from trace_node.errors import BadSignature, LimitExceeded, Malformed
@@ -28,6 +29,7 @@ ML_DSA_44: Final = 0x06  # parsed, not verified here
 KEY_ID_SIZE: Final = 4
 MAX_VKEY: Final = 8_192  # characters; the longest known key, ML-DSA-44, needs 1,900
 _RAW_KEY_SIZE: Final = 32
+_NIST: Final = frozenset({"secp256r1", "secp384r1", "secp521r1"})  # signed-note, 0x02
 _VKEY = re.compile(r"([^+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]+={0,2})")
 
 
@@ -135,9 +137,11 @@ class VerifierKey:
 def _check_spki(data: bytes) -> None:
     """Check that ECDSA key bytes are an SPKI, for its hash is the key's name."""
     try:
-        load_der_public_key(data)
+        key = load_der_public_key(data)
     except Exception:  # noqa: BLE001 - the library documents no closed set
         raise Malformed("an ECDSA key is written as SPKI", where="vkey") from None
+    if not isinstance(key, EllipticCurvePublicKey) or key.curve.name not in _NIST:
+        raise Malformed("an ECDSA key is on P-256, P-384 or P-521", where="vkey")
 
 
 def make_vkey(name: str, alg: int, public: bytes) -> VerifierKey:

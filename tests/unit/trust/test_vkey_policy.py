@@ -4,6 +4,9 @@ import itertools
 from hashlib import sha256
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -68,6 +71,22 @@ def test_other_types_parse_but_do_not_verify():
         key.verify(b"s" * 2420, b"m")
     with pytest.raises(Malformed):
         make_vkey("x.example", ECDSA, b"not spki")
+
+
+def test_an_ecdsa_key_is_on_a_curve_of_the_specification():
+    def spki(key):
+        return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+    good = make_vkey(
+        "x.example", ECDSA, spki(ec.derive_private_key(7, ec.SECP256R1()).public_key())
+    )
+    assert parse_vkey(str(good)) == good
+    for bad in (
+        ec.derive_private_key(7, ec.SECP256K1()).public_key(),
+        Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key(),
+    ):
+        with pytest.raises(Malformed):
+            make_vkey("x.example", ECDSA, spki(bad))
 
 
 def test_verify():
