@@ -43,6 +43,7 @@ MAX_TIMESTAMP: Final = (1 << 63) - 1  # Unix seconds (C2SP tlog-cosignature)
 _TIMESTAMP_SIZE: Final = 8
 _LINE = re.compile("\u2014 ([^ \n]+) ([A-Za-z0-9+/]+={0,2})")
 _CONTROL = re.compile("[\x00-\x09\x0b-\x1f]")
+_UNFIT = re.compile("[\x00-\x09\x0b-\x1f\ud800-\udfff]")  # or not UTF-8
 
 Verified = list[tuple[VerifierKey, "Signature"]]
 
@@ -197,7 +198,7 @@ def sign_note(text: str, name: str, signer: Signer) -> Signature:
     """
     check_note_signer(signer)
     check_key_name(name)
-    if not text.endswith("\n") or _CONTROL.search(text):
+    if not text.endswith("\n") or _UNFIT.search(text):
         raise Malformed("a note ends with a newline and holds no control characters")
     identity = key_id(name, ED25519, signer.public.x)
     return Signature(name, identity, signer.sign(text.encode()))

@@ -186,7 +186,13 @@ def test_signing_refuses():
         sign_note("t\n", "a", MemorySigner.from_seed("P-256", b"1" * 32))
     with pytest.raises(Misuse):
         cosign("t\n", "a", MemorySigner.from_seed("P-256", b"1" * 32), 1)
-    for text, name in [("t", "a"), ("t\r\n", "a"), ("t\n", "a b"), ("t\n", "")]:
+    for text, name in [
+        ("t", "a"),
+        ("t\r\n", "a"),
+        ("\ud800\n", "a"),
+        ("t\n", "a b"),
+        ("t\n", ""),
+    ]:
         with pytest.raises(Malformed):
             sign_note(text, name, signer("a"))
     for time in (-1, 0, 2**63):
