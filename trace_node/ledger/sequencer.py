@@ -190,7 +190,8 @@ class Sequencer:
         """Append what may enter; return an outcome for each candidate.
 
         Raises:
-            ReadOnly: the database is behind, or beside, the head signed last.
+            ReadOnly: the database is behind, or beside, the head signed last, or
+                the log does not take this center's own tick.
             StoreCorrupt: what was written is not what is read.
         """
         try:
@@ -298,10 +299,20 @@ class Sequencer:
             self._admission.check(candidate)
             clock = self._admission.clock_entry()
             if clock is not None:
-                self._admission.admit(clock, first)
+                self._tick(clock, first)
                 entering.append(clock)
         self._admission.admit(candidate, first + len(entering))
         entering.append(candidate)
+
+    def _tick(self, clock: Candidate, first: int) -> None:
+        # Not the candidate's fault: a policy ended the key that this process
+        # ticks with, and nothing may enter undated.
+        try:
+            self._admission.admit(clock, first)
+        except (Refused, Malformed) as error:
+            raise ReadOnly(
+                f"the log does not take this center's tick: {error}"
+            ) from error
 
     def _write(self, tx: Appending, entering: Sequence[Candidate]) -> Growth:
         range_ = tx.head.range

@@ -114,6 +114,22 @@ def test_a_tick_comes_once_a_second_and_before_the_first_that_enters():
     assert written == ["tick 5", "a", "b", "c", "d", "tick 6", "e"]
 
 
+def test_a_tick_that_is_refused_is_the_centers_fault_and_nobody_elses(monkeypatch):
+    now = [5]
+    bench = Bench(clock=lambda: now[0])
+    bench.commit("a")
+    now[0] = 6
+    tick = candidate("tick 6", "refused")
+    monkeypatch.setattr(bench.admission, "clock_entry", lambda: tick)
+    before = list(bench.log.entries)
+    with pytest.raises(ReadOnly, match="tick"):
+        bench.commit("b")
+    assert bench.log.entries == before
+    assert bench.admission.forgotten == 1
+    monkeypatch.undo()
+    assert indexes(bench.commit("b")) == [3]
+
+
 def test_a_revocation_binds_what_stands_behind_it_in_the_group():
     bench = Bench()
     revoke = candidate("revoke", "revoke")
