@@ -361,6 +361,27 @@ def test_a_bundle_about_another_record(story):
         verify_file(story.bundle, story.policy, record=story.absent)
 
 
+def test_what_the_reader_gives_beside_a_file_is_never_passed_over(story):
+    """`verify head --record r` said "holds" for any r."""
+    node = story.center.node
+    note, key = node.keeper.note(), node.keys.receipt.public
+    for given in ({"record": story.record}, {"statement": story.raw}):
+        with pytest.raises(Untrusted):
+            verify_file(note, story.policy, **given)
+    entry0 = decode(orjson.loads(story.bundle)["entries"][0]["statement"])
+    transparent = attach_receipts(story.raw, [story.placed.receipt])
+    assert verify_file(story.bundle, story.policy, statement=story.raw)
+    assert verify_file(story.bundle, story.policy, statement=transparent)
+    assert verify_file(transparent, story.policy, keys=[key], statement=story.raw)
+    for file in (story.bundle, transparent):
+        for other in (single(story.absent), entry0):
+            with pytest.raises(BadProof) as caught:
+                verify_file(file, story.policy, keys=[key], statement=other)
+            assert caught.value.where == "statement"
+        with pytest.raises(Malformed):
+            verify_file(file, story.policy, keys=[key], statement=b"no statement")
+
+
 def test_a_large_record_travels_in_a_bundle(story):
     record = big(1)
     story.center.put(single(record), [record])

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, Final
 
+import orjson
+
 from trace_node.errors import BadProof, Malformed, Untrusted
 from trace_node.ledger.receipt import Receipt, decode_receipt, detach, verify_receipt
 from trace_node.ledger.tlogproof import parse_proof, verify_tlog_proof
@@ -46,7 +48,8 @@ def verify_file(
     Args:
         data: the file.
         policy: whom the reader believes.
-        statement: the log entry, for files that do not hold it.
+        statement: the log entry, for files that do not hold it; of one that does
+            it must be the one.
         record: what the reader thinks is meant; its digest must be the one.
         keys: receipt keys that the reader trusts (a COSE_KeySet), for receipts.
 
@@ -58,8 +61,12 @@ def verify_file(
     if data.startswith(_PROOF):
         return _verify_proof(data, policy, statement, record)
     if data.lstrip(b" \t\r\n").startswith(b"{"):
-        return _match_bundle(verify_bundle(data, policy), record)
+        verdict = verify_bundle(data, policy)
+        _match_bundle(data, verdict, statement, record)
+        return verdict
     if b"\n\n\xe2\x80\x94 " in data:
+        if statement is not None or record is not None:
+            raise _says_nothing_of_entries()
         return _verify_checkpoint(data, policy)
     raise Malformed(
         "neither a bundle, a proof, a receipt, a statement nor a checkpoint",
@@ -106,6 +113,12 @@ def _receipt(
     return []
 
 
+def _says_nothing_of_entries() -> Untrusted:
+    error = Untrusted("a checkpoint does not say what is in the log", where="file")
+    error.help = "Give the entry's proof in its place: it holds the checkpoint."
+    return error
+
+
 def _needs_keys() -> Untrusted:
     error = Untrusted("no key is given for its receipts", where="receipts")
     error.help = (
@@ -127,7 +140,10 @@ def _verify_cose(
         if not keys:
             detach(data)  # what is no statement at all is said so first
             raise _needs_keys() from None
-        _match_record(decode_statement(detach(data)[0]), record)
+        said = decode_statement(detach(data)[0])
+        if statement is not None and _entry(statement)[0] != said.raw:
+            raise BadProof("this is another statement", where="statement") from None
+        _match_record(said, record)
         return verify_transparent(data, keys)
     entry, said = _given(statement, record)
     with at("receipt"):
@@ -204,11 +220,16 @@ def _given(statement: bytes | None, record: bytes | None) -> tuple[bytes, Statem
         error = Untrusted("the file says nothing without its statement", where="file")
         error.help = "Give the log entry with --statement."
         raise error
-    with at("statement"):
-        entry = detach(statement)[0] if statement.startswith(_COSE) else statement
-        decoded = decode_statement(entry)
+    entry, decoded = _entry(statement)
     _match_record(decoded, record)
     return entry, decoded
+
+
+def _entry(statement: bytes) -> tuple[bytes, Statement]:
+    """Return the statement that the reader gave as it stands in a log, and decoded."""
+    with at("statement"):
+        entry = detach(statement)[0] if statement.startswith(_COSE) else statement
+        return entry, decode_statement(entry)
 
 
 def _match_record(statement: Statement, record: bytes | None) -> None:
@@ -216,10 +237,18 @@ def _match_record(statement: Statement, record: bytes | None) -> None:
         raise BadProof("the statement is about another record", where="record")
 
 
-def _match_bundle(verdict: Verdict, record: bytes | None) -> Verdict:
+def _match_bundle(
+    data: bytes, verdict: Verdict, statement: bytes | None, record: bytes | None
+) -> None:
+    """Check that a bundle that holds is about what the reader gave."""
     if record is not None and ni(sha256(record).digest()) != verdict.facts["record"]:
         raise BadProof("the bundle is about another record", where="record")
-    return verdict
+    if statement is not None:
+        text = base64url.encode(_entry(statement)[0])
+        said = {mention["index"] for mention in verdict.facts["mentions"]}
+        entries = orjson.loads(data)["entries"]
+        if text not in (e["statement"] for e in entries if e["index"] in said):
+            raise BadProof("the bundle is about other statements", where="statement")
 
 
 def _facts(statement: Statement) -> dict[str, Any]:
