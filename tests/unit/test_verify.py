@@ -240,6 +240,27 @@ def test_an_entry_that_nothing_needs_is_refused(story):
     assert fails(story.changed(change), story.policy).where.startswith("entries[")
 
 
+def test_a_time_can_be_too_early_and_the_verdict_says_so(story):
+    """Whoever carries a bundle can drop the tick and date the entry back."""
+
+    def change(value):
+        first, second = value["answer"]["mentions"]
+        early = next(
+            e
+            for e in value["entries"]
+            if decode_statement(decode(e["statement"])).is_tick
+            and first["index"] < e["index"] < second["index"]
+        )
+        value["entries"].remove(early)
+        second["recorded"] = first["recorded"]
+
+    verdict = verify_bundle(story.changed(change), story.policy)
+    said = verdict.facts["mentions"]
+    assert said[1]["recorded"] == said[0]["recorded"] == "2026-11-23T08:00:05Z"
+    assert any("tick" in line and "earliest" in line for line in verdict.unproven)
+    assert any("not before 2026-11-23T08:00:05Z" in line for line in verdict.checks)
+
+
 def test_a_record_that_is_not_here_is_withheld_as_such(story):
     verdict = verify_bundle(story.center.bundle(story.absent), story.policy)
     assert verdict.withheld == (verdict.facts["record"],)

@@ -51,11 +51,16 @@ _MEMBERS: Final = frozenset(
         "withheld",
     }
 )
+# A bundle is signed by nobody: whoever carries it can leave entries out.
 _UNPROVEN: Final = (
-    "that no other entry speaks of the record is the center's word",
+    "that no other entry speaks of the record is the word of who made this file",
     (
-        "that no governance entry (a revocation) was left out is the center's word; "
-        "`trace-node audit` of the log shows it"
+        "that no governance entry (a revocation) was left out is the word of who made "
+        "this file; `trace-node audit` of the log shows it"
+    ),
+    (
+        "that no tick was left out is the word of who made this file: the times are "
+        "the earliest possible; `trace-node audit` of the log shows it"
     ),
 )
 
@@ -204,7 +209,8 @@ class _Check:
             f"{len(records)} records have the digests that were signed",
             "entry 0 names the key that signed the head",
             *(
-                f"registered by {m['issuer']} as entry {m['index']} at {m['recorded']}"
+                f"registered by {m['issuer']} as entry {m['index']}, "
+                f"not before {m['recorded']}"
                 for m in said
             ),
         ]
