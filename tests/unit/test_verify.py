@@ -24,9 +24,11 @@ from trace_node.ledger.keyset import encode_key_set
 from trace_node.ledger.receipt import attach_receipts
 from trace_node.services import bundle as maker
 from trace_node.trust.base64url import decode, encode
+from trace_node.trust.did import did_key
 from trace_node.trust.govstate import GovernanceState
 from trace_node.trust.merkle import leaf_hash, root_of
 from trace_node.trust.policy import parse_policy
+from trace_node.trust.record import make_record
 from trace_node.trust.statement import decode_statement
 from trace_node.trust.vkey import COSIGNATURE, make_vkey
 from trace_node.verify import bundle as checker
@@ -323,6 +325,25 @@ def test_a_governance_record_as_the_question(story):
     assert verdict.facts["mentions"][0]["index"] == 0
 
 
+def test_a_governance_record_stated_as_content_is_named(story):
+    """Alice may sign content, and a sanction stated as content is none."""
+    body = {"did": did_key(LAB.public), "action": "expulsion"}
+    sanction = make_record(
+        "sanction", "1-participants@1", "2026-11-23T08:00:00Z", bytes(16), body
+    )
+    index = story.center.put(single(sanction)).index
+    digest = sha256(sanction).digest()
+    story.center.node.vault.stage(digest, sanction, story.center.clock())
+    verdict = verify_bundle(story.center.bundle(sanction), story.policy)
+    assert verdict.facts["type"] == "sanction"
+    assert any(
+        line.startswith(f"entry {index} states this sanction record as content")
+        for line in verdict.unproven
+    )
+    plain = verify_bundle(story.bundle, story.policy)
+    assert not any("as content" in line for line in plain.unproven)
+
+
 def test_proofs(story):
     proof = story.center.proof(story.placed.index)
     verdict = verify_file(proof, story.policy, statement=story.raw, record=story.record)
@@ -336,6 +357,11 @@ def test_proofs(story):
     assert caught.value.where == "record"
     with pytest.raises(Malformed):
         verify_file(proof[:40], story.policy, statement=story.raw)
+    more = proof.replace(b"\n", b"\nextra YWRkZWQ=\n", 1)
+    loose = verify_file(more, story.policy, statement=story.raw).unproven
+    assert set(loose) - set(verdict.unproven) == {
+        "the extra data of the proof are authenticated by nothing"
+    }
 
 
 def test_receipts_and_transparent_statements(story):

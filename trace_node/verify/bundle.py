@@ -16,7 +16,7 @@ from trace_node.errors import BadProof, Malformed, Untrusted
 from trace_node.trust import base64url
 from trace_node.trust.merkle import leaf_hash, root_of
 from trace_node.trust.policy import Policy
-from trace_node.trust.record import ni, parse_ni, parse_record
+from trace_node.trust.record import GOVERNANCE_TYPES, ni, parse_ni, parse_record
 from trace_node.trust.strictjson import loads_strict
 from trace_node.verify.parts import (
     Entry,
@@ -217,8 +217,10 @@ class _Check:
         name = ni(self._digest)
         facts: dict[str, Any] = {"record": name, "mentions": said}
         facts["cosigners"] = list(head.cosigners)
+        mistaken: tuple[str, ...] = ()
         if self._digest in records:
-            facts["type"] = parse_record(records[self._digest]).type
+            kind = facts["type"] = parse_record(records[self._digest]).type
+            mistaken = self._as_content(kind, entries, said)
         return Verdict(
             "bundle",
             tree.origin,
@@ -226,6 +228,26 @@ class _Check:
             tree.root,
             tuple(checks),
             facts,
-            _UNPROVEN + head.ignored(),
+            _UNPROVEN + mistaken + head.ignored(),
             tuple(item["record"] for item in self._withheld),
+        )
+
+    @staticmethod
+    def _as_content(
+        kind: str, entries: list[Entry], said: list[dict[str, Any]]
+    ) -> tuple[str, ...]:
+        """Return a line for each entry that states a governance record as content.
+
+        Any party's key may sign content, so a stranger could show a "sanction"
+        registered in the log. It is no reason to refuse the bundle: then the
+        stranger could spoil the bundles of the true governance record.
+        """
+        if kind not in GOVERNANCE_TYPES:
+            return ()
+        named = {mention["index"] for mention in said}
+        return tuple(
+            f"entry {entry.index} states this {kind} record as content: it has no "
+            "effect on who may do what"
+            for entry in entries
+            if entry.index in named and entry.statement.is_content
         )

@@ -30,6 +30,7 @@ _UNSIGNED: Final = (
     "the issuer's signature was not checked: its key is in the log, not in this "
     "file; a bundle brings it along"
 )
+_EXTRA: Final = "the extra data of the proof are authenticated by nothing"
 _POSITION: Final = (
     "a receipt signs the root, not the position: take index and size from a tlog-proof"
 )
@@ -175,7 +176,7 @@ def _verify_proof(
     data: bytes, policy: Policy, statement: bytes | None, record: bytes | None
 ) -> Verdict:
     with at("proof"):
-        parse_proof(data)
+        extra = parse_proof(data)[0]
     entry, said = _given(statement, record)
     with at("proof"):
         checkpoint, index, cosigners = verify_tlog_proof(data, entry, policy)
@@ -195,7 +196,7 @@ def _verify_proof(
             f"the statement is entry {index} under its root",
         ),
         {**_facts(said), "index": index, "cosigners": [name for name, _ in cosigners]},
-        (_UNSIGNED,),
+        (_UNSIGNED,) if extra is None else (_UNSIGNED, _EXTRA),
     )
 
 
