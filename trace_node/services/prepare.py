@@ -10,7 +10,7 @@ from trace_node.services.admission import kind_of
 from trace_node.store.log import KIND_GOVERNANCE, KIND_MANIFEST, ROW_LIMIT, Content
 from trace_node.store.vault import Vault
 from trace_node.trust.manifest import MAX_RECORDS, manifest_preimage
-from trace_node.trust.record import Record, parse_record
+from trace_node.trust.record import CONTENT_TYPES, Record, parse_record
 from trace_node.trust.statement import Statement, decode_statement
 
 
@@ -92,7 +92,7 @@ class Preparer:
         rows, filed = [], []
         for position, (digest, data) in enumerate(zip(digests, records, strict=True)):
             try:
-                check_record(data, self._rules)
+                _check_content(check_record(data, self._rules))
             except TraceNodeError as error:
                 error.where = f"records[{position}] {error.where}".strip()
                 raise
@@ -102,3 +102,9 @@ class Preparer:
                 self._vault.file(digest, data)
                 filed.append((digest, len(data)))
         content.records, content.filed = rows, filed
+
+
+def _check_content(record: Record) -> None:
+    # A stranger's "sanction", stated as content, would read like the center's.
+    if record.type not in CONTENT_TYPES:
+        raise Refused(f"a {record.type} record is no content", where="type")

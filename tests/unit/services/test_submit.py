@@ -73,6 +73,21 @@ def test_a_governance_record_that_is_none_spoils_nobody_elses(told):
     assert told.node.health.reason() == ""
 
 
+def test_a_governance_record_is_no_content(told):
+    sanction, plain = story.record("out", "sanction"), story.record("in")
+    raws = {
+        "records[0] type": (story.content(told.signer, sanction), [sanction]),
+        "records[1] type": (
+            story.manifest(told.signer, [plain, sanction]),
+            [plain, sanction],
+        ),
+    }
+    for where, (raw, records) in raws.items():
+        with pytest.raises(Refused, match="no content") as caught:
+            prepare(told, raw, *records)
+        assert caught.value.where == where
+
+
 def test_a_key_added_by_another_process_signs_at_once(told):
     told.register(told.single(0))
     first = told.node
