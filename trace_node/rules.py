@@ -7,13 +7,15 @@ force, so an upgrade never changes what was true under the old ones.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final, NoReturn
 
 import jsonschema_rs
 import orjson
 
 from trace_node.errors import Malformed, Refused
 from trace_node.trust.record import ni
+
+_SHOWN: Final = 200  # characters of a message, and of a member's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,12 @@ class Rules:
         if schema is None or schema.is_valid(body):
             return
         error = next(iter(schema.iter_errors(body)))
-        path = ".".join(["body", *(str(part) for part in error.instance_path)])
-        raise Refused(f"does not conform to {record_type}: {error.message}", where=path)
+        path = ".".join(["body", *(str(part)[:_SHOWN] for part in error.instance_path)])
+        # The message repeats the value at fault, which may have a megabyte.
+        message = error.message
+        if len(message) > _SHOWN:
+            message = f"{message[:_SHOWN]}…"
+        raise Refused(f"does not conform to {record_type}: {message}", where=path)
 
 
 def load_rules(files: Mapping[str, bytes]) -> Rules:
@@ -62,7 +68,9 @@ def load_rules(files: Mapping[str, bytes]) -> Rules:
         if rest.startswith("schemas/") and rest.endswith(".json"):
             name = rest.removeprefix("schemas/").removesuffix(".json")
             try:
-                schemas[name] = jsonschema_rs.validator_for(orjson.loads(files[path]))
+                schemas[name] = jsonschema_rs.validator_for(
+                    orjson.loads(files[path]), retriever=_refuse
+                )
             except ValueError as error:
                 raise Malformed(f"no JSON Schema: {error}", where=path) from None
     digests = {
@@ -70,6 +78,12 @@ def load_rules(files: Mapping[str, bytes]) -> Rules:
         for folder, paths in folders.items()
     }
     return Rules(digests, schemas)
+
+
+def _refuse(uri: str) -> NoReturn:
+    # The library would fetch what a $ref names: a rule that is no part of the
+    # digest, from a host that whoever wrote the schema chose.
+    raise ValueError(f"a schema refers to itself only, not to {uri}")
 
 
 def _digest(files: list[tuple[str, bytes]]) -> bytes:
