@@ -9,7 +9,7 @@ encoder, signer and tree; a test holds the package against the file.
 """
 
 import json
-from base64 import urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from hashlib import sha256
 from pathlib import Path
 
@@ -152,6 +152,13 @@ def manifest(count):
     }
 
 
+def vkey(key):
+    """Return the verifier key of C2SP signed-note, type 1, named like the origin."""
+    data = b"\x01" + urlsafe_b64decode(key.jwk["x"] + "=")
+    name = sha256(ORIGIN.encode() + b"\n" + data).hexdigest()[:8]
+    return f"{ORIGIN}+{name}+{b64encode(data).decode()}"
+
+
 def published():
     seed = bytes.fromhex(
         "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
@@ -179,7 +186,7 @@ def build():
             Key("party", "Ed25519"), Key("party-p256", "P-256")]  # fmt: skip
     root_key, center, _, ed, p256 = keys
     policy = record("registration-policy", "policy", {
-        "origin": ORIGIN, "name": "示例溯源中心", "operator": OPERATOR, "vkey": ORIGIN + "+00000000+AAAA", "tree": "RFC9162_SHA256",
+        "origin": ORIGIN, "name": "示例溯源中心", "operator": OPERATOR, "vkey": vkey(Key("log", "Ed25519")), "tree": "RFC9162_SHA256",
         "keys": [{"use": key.name, "jwk": key.jwk} for key in keys[:3]], "rules": {"4-segments": "ni:///sha-256;" + b64(bytes(32))},
     })  # fmt: skip
     party = record(

@@ -14,6 +14,7 @@ from trace_node.trust import base64url
 from trace_node.trust.did import check_did
 from trace_node.trust.keys import PublicKey
 from trace_node.trust.record import parse_ni
+from trace_node.trust.vkey import ED25519, parse_vkey
 
 Use = Literal["root", "center", "receipt", "party"]
 
@@ -58,7 +59,8 @@ class Policy:
         origin: of the log.
         name: of the center, for people.
         operator: DID that root and center keys speak for.
-        vkey: verifier key of the log's checkpoints (signed-note), opaque here.
+        vkey: verifier key of the log's checkpoints (C2SP signed-note), Ed25519,
+            named like the origin, and none of ``keys``.
         keys: all keys of the operator that are in force from here on.
         rules: digest of each rule in force, by name.
     """
@@ -111,7 +113,7 @@ def parse_policy(body: dict[str, Any]) -> Policy:
     )
     if body["tree"] != TREE:
         raise Malformed(f"the tree is {TREE}", where="body.tree")
-    return Policy(
+    policy = Policy(
         _text(body, "origin", MAX_ORIGIN),
         _text(body, "name", MAX_NAME),
         check_did(body["operator"], where="body.operator"),
@@ -119,6 +121,8 @@ def parse_policy(body: dict[str, Any]) -> Policy:
         _policy_keys(body["keys"]),
         _rules(body["rules"]),
     )
+    _check_vkey(policy)
+    return policy
 
 
 def parse_party(body: dict[str, Any]) -> Party:
@@ -194,6 +198,19 @@ def _key(jwk: object, where: str) -> PublicKey:
         return PublicKey.from_jwk(jwk)
     except Malformed as error:
         raise Malformed(error.message, where=where) from None
+
+
+def _check_vkey(policy: Policy) -> None:
+    """Check that checkpoints have a key, the log's own and for them alone."""
+    where = "body.vkey"
+    try:
+        key = parse_vkey(policy.vkey)
+    except Malformed as error:
+        raise Malformed(error.message, where=where) from None
+    if key.alg != ED25519 or key.name != policy.origin:
+        raise Malformed("an Ed25519 key named like the origin", where=where)
+    if any(key.public == other.public.x for other in policy.keys):
+        raise Malformed("the key of checkpoints has another use", where=where)
 
 
 def _policy_keys(value: object) -> tuple[PolicyKey, ...]:

@@ -24,6 +24,7 @@ from trust_story import (
     revoke_body,
     signer,
     tick,
+    vkey,
 )
 
 from trace_node.errors import Malformed, Refused, TraceNodeError
@@ -36,6 +37,7 @@ from trace_node.trust.statement import (
     sign_statement,
     verify_statement,
 )
+from trace_node.trust.vkey import COSIGNATURE
 
 CUSTODIAL, ROOT2, NEW = signer("custodial"), signer("root2"), signer("new", "P-256")
 POLICY = governance(ROOT, OPERATOR, "registration-policy", policy_body())
@@ -172,7 +174,8 @@ def test_the_first_policy_is_signed_by_a_root_key_in_it():
 
 def test_the_first_policy_is_for_this_log_and_from_its_operator():
     assert reason(Governance("other/log"), *POLICY) == "wrong-audience"
-    other = by_root("registration-policy", policy_body(origin="other/log"))
+    body = policy_body(origin="other/log", vkey=vkey(signer("log"), "other/log"))
+    other = by_root("registration-policy", body)
     assert reason(Governance(ORIGIN), *other) == "wrong-audience"
     foreign = governance(ROOT, ALICE_DID, "registration-policy", policy_body())
     assert reason(Governance(ORIGIN), *foreign) == "wrong-issuer"
@@ -425,7 +428,11 @@ def test_a_policy_update_changes_name_rules_and_keys():
 
 @pytest.mark.parametrize(
     "change",
-    [{"origin": "other/log"}, {"operator": ALICE_DID}, {"vkey": "other+00000000+AAAA"}],
+    [
+        {"origin": "other/log", "vkey": vkey(signer("log"), "other/log")},
+        {"operator": ALICE_DID},
+        {"vkey": vkey(signer("another log"))},
+    ],
 )
 def test_what_entry_0_fixed_stays(change):
     assert reason(story(), *update(**change)) == "policy-frozen"
@@ -478,7 +485,8 @@ def test_party_keys_sign_no_policy():
         ("key", {k: v for k, v in add_body(ALICE_DID, NEW).items() if k != "jwk"}),
         ("key", revoke_body(ALICE_DID, ALICE, custodian=OPERATOR)),
         *[("registration-policy", policy_body() | change) for change in [
-            {"origin": ""}, {"origin": 5}, {"name": "x" * 201}, {"operator": "x"}, {"vkey": ""}, {"vkey": "x" * 400}, {"tree": "RFC9162_SHA512"},
+            {"origin": ""}, {"origin": 5}, {"name": "x" * 201}, {"operator": "x"}, {"vkey": ""}, {"vkey": "x" * 400}, {"vkey": ORIGIN + "+00000000+AAAA"},
+            {"vkey": vkey(signer("log"), "other/log")}, {"vkey": vkey(signer("log"), alg=COSIGNATURE)}, {"vkey": vkey(ROOT)}, {"vkey": vkey(RECEIPT)}, {"tree": "RFC9162_SHA512"},
             {"tree": None}, {"keys": []}, {"keys": {}}, {"keys": [5]}, {"keys": policy_body()["keys"][:2]}, {"keys": policy_body()["keys"] * 2},
             {"keys": [*policy_body()["keys"], {"use": "party", "jwk": NEW.public.jwk()}]}, {"keys": [*policy_body()["keys"], {"use": [], "jwk": NEW.public.jwk()}]},
             {"keys": [{**key, "kid": "x"} for key in policy_body()["keys"]]}, {"keys": [*policy_body()["keys"], *({"use": "root", "jwk": signer(str(n)).public.jwk()} for n in range(30))]},

@@ -89,7 +89,7 @@ def test_the_statements_are_a_log_that_replays():
     assert state.last_tick == state.policy_iat + 1
     assert (
         state.digest().hex()
-        == "c6f332a485c519490c6744832916019905932e1f2bd1ce3a0ec845266f6f5ac6"
+        == "c7c2b501686de19d3a927f4ebec083e4c9f54bbb20835e7235b53f3350044e45"
     )
 
 

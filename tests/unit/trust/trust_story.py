@@ -7,11 +7,11 @@ from trace_node.trust.keys import EDDSA, ES256, MemorySigner
 from trace_node.trust.record import RECORD_MEDIA, make_record, media_of
 from trace_node.trust.statement import TICK_MEDIA, decode_statement, sign_statement
 from trace_node.trust.tick import tick_preimage
+from trace_node.trust.vkey import ED25519, make_vkey
 
 ORIGIN = "127.0.0.1:8080/log"
 OPERATOR = did_web("127.0.0.1:8080")
 START = 1_795_420_800
-VKEY = "127.0.0.1:8080/log+00000000+AAAA"
 
 
 def seed(name):
@@ -34,6 +34,11 @@ class OldSigner:
         return self.inner.sign(message)
 
 
+def vkey(by, origin=ORIGIN, alg=ED25519):
+    return str(make_vkey(origin, alg, by.public.x))
+
+
+VKEY = vkey(signer("log"))
 ROOT, CENTER, RECEIPT = signer("root"), signer("center", "P-256"), signer("receipt")
 ALICE, BOB, LAB = signer("alice"), signer("bob", "P-256"), signer("lab")
 ALICE_DID = did_key(ALICE.public)
