@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DIR    ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check serve bench vectors lock clean
+.PHONY: help demo test check serve bench fuzz vectors lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ serve: $(VENV)/.runtime ## serve the center in DIR (default ./demo; `trace-node 
 
 bench: $(VENV)/.dev ## measure the hot paths, each beside its limit
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+fuzz: $(VENV)/.dev ## mutate input for every reader, for TRACE_NODE_FUZZ_SECONDS (300)
+	@TRACE_NODE_FUZZ_SECONDS=$${TRACE_NODE_FUZZ_SECONDS:-300} \
+	  $(BIN)/python -m pytest -q -s tests/fuzz $(ARGS)
 
 lock: ## renew the hash-pinned requirements (needs uv)
 	@cd requirements && uv pip compile ../pyproject.toml --group ../pyproject.toml:build --universal \
