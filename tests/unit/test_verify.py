@@ -26,10 +26,11 @@ from trace_node.services import bundle as maker
 from trace_node.trust.base64url import decode, encode
 from trace_node.trust.did import did_key
 from trace_node.trust.govstate import GovernanceState
+from trace_node.trust.keys import MemorySigner
 from trace_node.trust.merkle import leaf_hash, root_of
 from trace_node.trust.policy import parse_policy
-from trace_node.trust.record import make_record
-from trace_node.trust.statement import decode_statement
+from trace_node.trust.record import RECORD_MEDIA, make_record
+from trace_node.trust.statement import decode_statement, sign_statement
 from trace_node.trust.vkey import COSIGNATURE, make_vkey
 from trace_node.verify import bundle as checker
 from trace_node.verify import verify_bundle, verify_file, verify_transparent
@@ -323,6 +324,31 @@ def test_a_governance_record_as_the_question(story):
     verdict = verify_bundle(data, story.policy)
     assert verdict.facts["type"] == "registration-policy"
     assert verdict.facts["mentions"][0]["index"] == 0
+
+
+def test_a_custodians_party_record_comes_along(tmp_path):
+    """The fold takes a key only if the custodian is a party; so does the verifier."""
+    holder, held = (MemorySigner.from_seed("Ed25519", bytes([n]) * 32) for n in (7, 8))
+    center = Center(tmp_path / "c")
+    try:
+        center.add_party(ALICE)
+        center.add_party(holder)
+        did = did_key(ALICE.public)
+        key = {"did": did, "action": "add", "kid": held.public.kid_text}
+        custodian = did_key(holder.public)
+        center.say("key", key | {"jwk": held.public.jwk(), "custodian": custodian})
+        record = event(1)
+        raw = sign_statement(
+            held, iss=did, aud=center.origin, media=RECORD_MEDIA, preimage=record
+        )
+        index = center.put(raw, [record]).index
+        verdict = verify_bundle(center.bundle(record), center.policy)
+        assert [m["index"] for m in verdict.facts["mentions"]] == [index]
+        # The holder's party record and not its keys: policy, 2 parties, 2 keys.
+        records = orjson.loads(center.bundle(record))["records"]
+        assert len(records) == 1 + 5
+    finally:
+        center.close()
 
 
 def test_a_governance_record_stated_as_content_is_named(story):

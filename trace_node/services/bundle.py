@@ -25,7 +25,7 @@ from trace_node.store.vault import Vault
 from trace_node.trust.base64url import encode as base64url
 from trace_node.trust.manifest import manifest_path
 from trace_node.trust.merkle import leaf_hash, root_of
-from trace_node.trust.record import ni, parse_record
+from trace_node.trust.record import Record, ni, parse_record
 from trace_node.trust.statement import Statement, decode_statement
 
 FORMAT = "trace-node-bundle@1"
@@ -115,15 +115,30 @@ class _Maker:
 
     def _add_governance(self, issuers: set[str]) -> None:
         """Add the policies, and what says who the issuers are, with the records."""
-        library = self._library
+        custodians: set[str] = set()
         for subject in ["", *sorted(issuers)]:
-            for index in library.index.governance_of(subject):
-                if index < self._head.size:
-                    payload = self._add(library.log.entry(index)).payload
-                    record = library.vault.read(payload)
-                    self._records[payload] = record
-                    if not subject:  # the newest policy names the rules in force
-                        self._rules = parse_record(record).body["rules"]
+            for record in self._governance_of(subject):
+                if not subject:  # the newest policy names the rules in force
+                    self._rules = record.body["rules"]
+                if holder := record.body.get("custodian"):
+                    custodians.add(holder)
+        # A key is only taken if its custodian is a party by then.
+        for holder in sorted(custodians - issuers):
+            self._governance_of(holder, only="party")
+
+    def _governance_of(self, subject: str, only: str | None = None) -> list[Record]:
+        """Add the governance entries about ``subject``; return their records."""
+        library, found = self._library, []
+        for index in library.index.governance_of(subject):
+            if index >= self._head.size:
+                continue
+            entry = library.log.entry(index)
+            statement = decode_statement(entry.statement)
+            if only in {None, statement.governance_type}:
+                payload = self._add(entry).payload
+                self._records[payload] = library.vault.read(payload)
+                found.append(parse_record(self._records[payload]))
+        return found
 
     def _mention(self, digest: bytes, index: int, position: int) -> dict[str, Any]:
         entry = self._library.log.entry(index)
