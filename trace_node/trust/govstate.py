@@ -147,6 +147,12 @@ class GovernanceState:
         if change.public is None:
             self.keys[change.kid].until = index
         else:
-            self.keys[change.kid] = KeyState(
-                change.public, change.did, "party", index, custodian=change.custodian
+            # The party's own text and the key's own name: one copy each, for a
+            # log may have a million keys.
+            did, holder = self.parties[change.did].did, change.custodian
+            if holder in self.parties:
+                holder = self.parties[holder].did
+            public = change.public
+            self.keys[public.thumbprint] = KeyState(
+                public, did, "party", index, custodian=holder
             )

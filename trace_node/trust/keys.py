@@ -34,6 +34,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from trace_node.errors import BadSignature, Malformed
 from trace_node.trust import base64url, cbor
+from trace_node.trust.points import COORDINATE_SIZE, check_ed25519, check_p256
 
 # COSE algorithms: fully specified (RFC 9864 §2), and the polymorphic ones that
 # older signers write (RFC 9053 §2), for which the curve is checked all the same.
@@ -46,7 +47,6 @@ Curve = Literal["Ed25519", "P-256"]
 PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey
 
 SIGNATURE_SIZE: Final = 64  # bytes: R ‖ S (RFC 8032 §5.1.6), r ‖ s (RFC 9053 §2.1)
-COORDINATE_SIZE: Final = 32  # bytes of x, of y, and of a seed
 _CURVE_OF: Final[dict[int, Curve]] = {
     ED25519: "Ed25519",
     EDDSA: "Ed25519",
@@ -59,13 +59,17 @@ _SHA256_RFC6979: Final = ECDSA(hashes.SHA256(), deterministic_signing=True)
 _P256_ORDER: Final = (
     0xFFFFFFFF_00000000_FFFFFFFF_FFFFFFFF_BCE6FAAD_A7179E84_F3B9CAC2_FC632551
 )
-_P25519: Final = 2**255 - 19
-_D25519: Final = -121665 * pow(121666, -1, _P25519) % _P25519
 
 # COSE_Key labels and values (RFC 9052 §7.1, RFC 9053 §7.1 and §7.2).
 _KTY, _CRV, _X, _Y, _D = 1, -1, -2, -3, -4
 _OKP, _EC2 = 1, 2
 _CRV_P256, _CRV_ED25519 = 1, 6
+# A COSE_Key around its coordinates, so that a key's name costs one hash.
+_ZERO: Final = bytes(COORDINATE_SIZE)
+_ED25519_X: Final = cbor.encode({_KTY: _OKP, _CRV: _CRV_ED25519, _X: _ZERO})[:-32]
+_P256_XY: Final = cbor.encode({_KTY: _EC2, _CRV: _CRV_P256, _X: _ZERO, _Y: _ZERO})
+_P256_X: Final = _P256_XY[: _P256_XY.index(_ZERO)]
+_P256_Y: Final = _P256_XY[len(_P256_X) + 32 : -32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,35 +88,33 @@ class PublicKey:
     curve: Curve
     x: bytes
     y: bytes = b""
-    cose: bytes = field(init=False, compare=False, repr=False)
     thumbprint: bytes = field(init=False, compare=False, repr=False)
-    # Loaded once: building it costs more than a verification.
-    _loaded: Ed25519PublicKey | EllipticCurvePublicKey = field(
+    # Loaded when it first verifies: most keys of a log rest, and a loaded one of
+    # P-256 takes two kilobytes. Two threads may both load it; that is harmless.
+    _loaded: Ed25519PublicKey | EllipticCurvePublicKey | None = field(
         init=False, compare=False, repr=False
     )
 
     def __post_init__(self) -> None:
-        members: dict[int, int | bytes] = {_X: self.x}
-        loaded: Ed25519PublicKey | EllipticCurvePublicKey
         if self.curve == "Ed25519":
-            _check_ed25519(self.x, self.y)
-            loaded = Ed25519PublicKey.from_public_bytes(self.x)
-            members |= {_KTY: _OKP, _CRV: _CRV_ED25519}
+            check_ed25519(self.x, self.y)
         elif self.curve == "P-256":
-            if len(self.x) != COORDINATE_SIZE or len(self.y) != COORDINATE_SIZE:
-                raise Malformed("a P-256 coordinate is 32 bytes", where="key")
-            loaded = _load_p256(b"\x04" + self.x + self.y)
-            members |= {_KTY: _EC2, _CRV: _CRV_P256, _Y: self.y}
+            check_p256(self.x, self.y)
         else:
             raise Malformed(f"no curve {self.curve!r} here", where="key")
-        cose = cbor.encode(members)
-        object.__setattr__(self, "_loaded", loaded)
-        object.__setattr__(self, "cose", cose)
-        object.__setattr__(self, "thumbprint", sha256(cose).digest())
+        object.__setattr__(self, "_loaded", None)
+        object.__setattr__(self, "thumbprint", sha256(self.cose).digest())
 
     def __reduce__(self) -> tuple[object, ...]:
         """Copy and pickle by the parts; the loaded key of the library cannot."""
         return PublicKey, (self.curve, self.x, self.y)
+
+    @property
+    def cose(self) -> bytes:
+        """The deterministic COSE_Key with public members only (RFC 9679 §3)."""
+        if self.curve == "Ed25519":
+            return _ED25519_X + self.x
+        return _P256_X + self.x + _P256_Y + self.y
 
     @property
     def kid_text(self) -> str:
@@ -186,7 +188,7 @@ class PublicKey:
         """
         if _CURVE_OF.get(alg) != self.curve or len(signature) != SIGNATURE_SIZE:
             raise BadSignature("algorithm or signature does not fit the key")
-        loaded = self._loaded
+        loaded = self._loaded or self._load()
         try:
             if isinstance(loaded, Ed25519PublicKey):
                 loaded.verify(signature, message)
@@ -197,6 +199,15 @@ class PublicKey:
                 loaded.verify(der, message, _SHA256)
         except InvalidSignature:
             raise BadSignature("the signature does not fit key and bytes") from None
+
+    def _load(self) -> Ed25519PublicKey | EllipticCurvePublicKey:
+        loaded: Ed25519PublicKey | EllipticCurvePublicKey
+        if self.curve == "Ed25519":
+            loaded = Ed25519PublicKey.from_public_bytes(self.x)
+        else:
+            loaded = _load_p256(b"\x04" + self.x + self.y)
+        object.__setattr__(self, "_loaded", loaded)
+        return loaded
 
 
 class Signer(Protocol):
@@ -269,24 +280,3 @@ def _load_p256(point: bytes) -> EllipticCurvePublicKey:
         return EllipticCurvePublicKey.from_encoded_point(SECP256R1(), point)
     except ValueError:
         raise Malformed("not a point of P-256", where="key") from None
-
-
-def _check_ed25519(x: bytes, y: bytes) -> None:
-    """Refuse what the library loads unseen (RFC 8032 §5.1.3 decoding, and more).
-
-    The curve is -x² + y² = 1 + d x² y², so x² = (y² - 1) / (d y² + 1) = u / v.
-    Points of order 1 and 2 have x = 0, of order 4 y = 0, and one of order 8
-    doubles to y = 0, which means x² + y² = 0.
-    """
-    if len(x) != COORDINATE_SIZE or y:
-        raise Malformed("an Ed25519 key is one encoded point of 32 bytes", where="key")
-    value = int.from_bytes(x, "little") & (2**255 - 1)
-    square = value * value % _P25519
-    u, v = (square - 1) % _P25519, (_D25519 * square + 1) % _P25519
-    if value >= _P25519:
-        raise Malformed("an Ed25519 point in a second encoding", where="key")
-    if u == 0 or value == 0 or (u + v * square) % _P25519 == 0:
-        raise Malformed("an Ed25519 point of small order", where="key")
-    # v is never 0, and u / v is a square exactly when u * v is (Euler).
-    if pow(u * v, (_P25519 - 1) // 2, _P25519) != 1:
-        raise Malformed("not a point of Ed25519", where="key")
