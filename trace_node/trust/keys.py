@@ -11,7 +11,7 @@ fits many messages).
 
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Final, Literal, Protocol, Self
+from typing import Any, Final, Literal, Protocol, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -61,7 +61,8 @@ _P256_ORDER: Final = (
 )
 
 # COSE_Key labels and values (RFC 9052 §7.1, RFC 9053 §7.1 and §7.2).
-_KTY, _CRV, _X, _Y, _D = 1, -1, -2, -3, -4
+_KTY, _ALG, _KEY_OPS, _CRV, _X, _Y, _D = 1, 3, 4, -1, -2, -3, -4
+_VERIFY: Final = 2  # a key operation
 _OKP, _EC2 = 1, 2
 _CRV_P256, _CRV_ED25519 = 1, 6
 # A COSE_Key around its coordinates, so that a key's name costs one hash.
@@ -140,10 +141,23 @@ class PublicKey:
 
     @classmethod
     def from_cose(cls, data: bytes) -> Self:
-        """Return the key of an encoded COSE_Key; other public members are ignored."""
+        """Return the key of an encoded COSE_Key; other public members are ignored.
+
+        Where it says what it is for, that must be to verify (RFC 9053 §2.1, §2.2).
+        """
         members = cbor.decode(data, where="key")
         if not isinstance(members, dict) or _D in members:
             raise Malformed("not a public COSE_Key", where="key")
+        public = cls._of_members(members)
+        if _ALG in members and members[_ALG] not in _algs_of(public.curve):
+            raise Malformed("a COSE_Key for another algorithm", where="key")
+        uses = members.get(_KEY_OPS, [_VERIFY])
+        if not isinstance(uses, list) or not (_VERIFY in uses or "verify" in uses):
+            raise Malformed("a COSE_Key that does not verify", where="key")
+        return public
+
+    @classmethod
+    def _of_members(cls, members: dict[Any, Any]) -> Self:
         x, y = members.get(_X), members.get(_Y)
         kind = members.get(_KTY), members.get(_CRV)
         if not isinstance(x, bytes):
@@ -273,6 +287,10 @@ class MemorySigner:
             return self._private.sign(message)
         r, s = decode_dss_signature(self._private.sign(message, _SHA256_RFC6979))
         return r.to_bytes(32) + s.to_bytes(32)
+
+
+def _algs_of(curve: Curve) -> list[int]:
+    return [alg for alg, its in _CURVE_OF.items() if its == curve]
 
 
 def _load_p256(point: bytes) -> EllipticCurvePublicKey:

@@ -232,6 +232,11 @@ def test_a_cose_key_is_public_and_whole():
     ]:  # fmt: skip
         with pytest.raises(Malformed):
             PublicKey.from_cose(cbor.encode(bad))
+    for more in ({3: -8}, {4: [2]}, {3: -19, 4: [1, "verify"]}):
+        assert PublicKey.from_cose(cbor.encode({1: 1, -1: 6, -2: x} | more)).x == x
+    for more in ({3: -9}, {3: []}, {3: True}, {4: [1]}, {4: []}, {4: 2}, {4: [[2]]}):
+        with pytest.raises(Malformed):
+            PublicKey.from_cose(cbor.encode({1: 1, -1: 6, -2: x} | more))
     point = signer("b", "P-256").public
     for bad in (
         {1: True, -1: 6, -2: x},
