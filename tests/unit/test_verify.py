@@ -20,6 +20,7 @@ from trace_node.errors import (
     TraceNodeError,
     Untrusted,
 )
+from trace_node.ledger.checkpoint import sign_checkpoint
 from trace_node.ledger.keyset import encode_key_set
 from trace_node.ledger.receipt import attach_receipts
 from trace_node.services import bundle as maker
@@ -27,11 +28,11 @@ from trace_node.trust.base64url import decode, encode
 from trace_node.trust.did import did_key
 from trace_node.trust.govstate import GovernanceState
 from trace_node.trust.keys import MemorySigner
-from trace_node.trust.merkle import leaf_hash, root_of
+from trace_node.trust.merkle import EMPTY_ROOT, leaf_hash, root_of
 from trace_node.trust.policy import parse_policy
 from trace_node.trust.record import RECORD_MEDIA, make_record
 from trace_node.trust.statement import decode_statement, sign_statement
-from trace_node.trust.vkey import COSIGNATURE, make_vkey
+from trace_node.trust.vkey import COSIGNATURE, ED25519, make_vkey
 from trace_node.verify import bundle as checker
 from trace_node.verify import verify_bundle, verify_file, verify_transparent
 
@@ -432,6 +433,17 @@ def test_a_bundle_about_another_record(story):
     assert verify_file(story.bundle, story.policy, record=story.record)
     with pytest.raises(BadProof):
         verify_file(story.bundle, story.policy, record=story.absent)
+
+
+def test_a_signed_head_of_an_empty_tree_has_its_root():
+    policy = parse_policy(
+        f"log {make_vkey('e.example', ED25519, LAB.public.x)}\nquorum none\n"
+    )
+    good = sign_checkpoint("e.example", 0, EMPTY_ROOT, LAB)
+    assert verify_file(good, policy).root == EMPTY_ROOT
+    with pytest.raises(BadProof) as caught:
+        verify_file(sign_checkpoint("e.example", 0, bytes(32), LAB), policy)
+    assert caught.value.where == "checkpoint"
 
 
 def test_what_the_reader_gives_beside_a_file_is_never_passed_over(story):

@@ -15,6 +15,7 @@ from trace_node.ledger.checkpoint import (
 from trace_node.ledger.cosignature import check_quorum
 from trace_node.ledger.note import parse_note
 from trace_node.trust.base64url import encode as base64url
+from trace_node.trust.merkle import EMPTY_ROOT
 from trace_node.trust.policy import Policy
 from trace_node.trust.vkey import VerifierKey
 
@@ -93,6 +94,7 @@ def open_head(note: bytes, policy: Policy) -> Head:
         Malformed: not a checkpoint.
         Untrusted: the policy does not name the log, or the quorum is not met.
         BadSignature: a signature of a known key does not verify.
+        BadProof: an empty tree with a root that is not the empty tree's.
     """
     parsed = parse_note(note)
     origin = parse_checkpoint_text(parsed.text).origin
@@ -100,6 +102,8 @@ def open_head(note: bytes, policy: Policy) -> Head:
     if not keys:
         raise Untrusted(f"the policy does not name the log {origin!r}")
     checkpoint, _, verified = open_checkpoint(note, keys)
+    if checkpoint.size == 0 and checkpoint.root != EMPTY_ROOT:
+        raise BadProof("the root of an empty tree is SHA-256 of nothing")
     cosigners = tuple(name for name, _ in check_quorum(note, policy))
     known = {(key.name, key.key_id) for key, _ in (*policy.logs, *_witnesses(policy))}
     strangers = {s.name for s in parsed.signatures if (s.name, s.key_id) not in known}
