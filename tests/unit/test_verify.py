@@ -21,7 +21,9 @@ from trace_node.errors import (
     Untrusted,
 )
 from trace_node.ledger.checkpoint import sign_checkpoint
+from trace_node.ledger.cosignature import add_signatures
 from trace_node.ledger.keyset import encode_key_set
+from trace_node.ledger.note import Signature
 from trace_node.ledger.receipt import attach_receipts
 from trace_node.services import bundle as maker
 from trace_node.trust.base64url import decode, encode
@@ -420,6 +422,10 @@ def test_receipts_and_transparent_statements(story):
 def test_checkpoints_and_strangers(story):
     note = story.center.node.keeper.note()
     assert verify_file(note, story.policy).size == story.center.node.keeper.last().size
+    name = "evil\x9b2J\u202egol"
+    line = Signature(name, b"\1\2\3\4", bytes(64))
+    loose = verify_file(add_signatures(note, [line]), story.policy).unproven
+    assert loose == (r"ignored: signatures by 'evil\x9b2J\u202egol'",)
     with pytest.raises(TraceNodeError) as caught:
         verify_file(note.replace(b"log\n", b"lag\n", 1), story.policy)
     assert caught.value.where == "checkpoint"

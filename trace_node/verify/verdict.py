@@ -81,7 +81,9 @@ class Head:
         """Return a line about signatures that the policy does not know, if any."""
         if not self.strangers:
             return ()
-        return (f"ignored: signatures by {', '.join(self.strangers)}",)
+        # As Python writes them: anybody adds a line to a note, and its name may
+        # hold what a terminal obeys (C1 controls, marks that turn the text round).
+        return (f"ignored: signatures by {', '.join(map(repr, self.strangers))}",)
 
 
 def open_head(note: bytes, policy: Policy) -> Head:
