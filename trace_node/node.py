@@ -16,7 +16,7 @@ from trace_node.config import FILE, Settings
 from trace_node.errors import Misuse, ReadOnly, TraceNodeError
 from trace_node.ledger.merkle import Growth
 from trace_node.ledger.sequencer import Identity, Placed, Sequencer
-from trace_node.rules import Rules, load_rules
+from trace_node.local import now, read_rules
 from trace_node.services.admission import LogAdmission
 from trace_node.services.bundle import Library
 from trace_node.services.follow import Follower
@@ -46,26 +46,6 @@ from trace_node.trust.vkey import VerifierKey, make_vkey
 LOGGER = logging.getLogger("trace_node")
 USES = ("root", "center", "receipt", "log")
 ED25519_NOTE = 1  # C2SP signed-note: the algorithm byte of Ed25519 log keys
-
-
-def now() -> int:
-    """Return the wall clock in Unix seconds; nobody else reads it."""
-    return int(time.time())
-
-
-def read_rules() -> Rules:
-    """Read standards/ from the wheel, or beside the package."""
-    package = Path(__file__).resolve().parent
-    folder = package / "_standards"
-    if not folder.is_dir():
-        folder = package.parent / "standards"
-    return load_rules(
-        {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in folder.rglob("*")
-            if path.is_file()
-        }
-    )
 
 
 @dataclass(frozen=True)

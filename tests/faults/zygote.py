@@ -18,7 +18,7 @@ from uvicorn.loops import uvloop as _loop  # noqa: F401
 from uvicorn.protocols.http import httptools_impl  # noqa: F401
 
 from tests.faults.broken import SERVERS
-from trace_node.cli import run
+from trace_node.cli import center, run  # noqa: F401 - commands are imported late
 
 PR_SET_PDEATHSIG = 1
 

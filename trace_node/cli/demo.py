@@ -19,20 +19,21 @@ from typing import Annotated
 
 import typer
 
-from trace_node import config, node
+from trace_node import config, local, node
 from trace_node.cli.demo_server import Server, listen
+from trace_node.cli.files import read_policy
 from trace_node.cli.importing import JOURNALS, load_author
-from trace_node.cli.keyfile import read_policy, secret_of
+from trace_node.cli.keyfile import secret_of
 from trace_node.client import Client, Importer, Options, Registered
 from trace_node.errors import NotVerified, StoreCorrupt, TraceNodeError
 from trace_node.services.audit import audit_folder
-from trace_node.services.founding import timestamp
 from trace_node.store.files import write_file
 from trace_node.store.keys import new_signer, save_signer
 from trace_node.trust.base64url import encode as base64url
 from trace_node.trust.did import did_key
 from trace_node.trust.record import loads_strict, ni
 from trace_node.verify import verify_bundle
+from trace_node.verify.verdict import timestamp
 
 HOST = "127.0.0.1"
 NAME = "南沙全球溯源中心 · demo"
@@ -169,7 +170,7 @@ class Story:
                 client,
                 self._author,
                 self.party / JOURNALS,
-                Options(timestamp(node.now()), rules=node.read_rules()),
+                Options(timestamp(local.now()), rules=local.read_rules()),
                 done=lambda registered, records: self._done.append(
                     (registered, records)
                 ),

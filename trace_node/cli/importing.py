@@ -18,16 +18,15 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from trace_node import node
+from trace_node import local
+from trace_node.cli.files import PolicyFile, read_policy
 from trace_node.cli.keyfile import (
     Center,
     Iss,
     KeyFile,
-    PolicyFile,
     open_signer,
     party_did,
     raw_private,
-    read_policy,
 )
 from trace_node.cli.output import Json, answer, machine
 from trace_node.client import (
@@ -42,8 +41,8 @@ from trace_node.client import (
 from trace_node.client.authoring import BATCH
 from trace_node.client.importing import Done, names
 from trace_node.errors import Misuse, TraceNodeError
-from trace_node.services.founding import timestamp
 from trace_node.trust.base64url import encode as base64url
+from trace_node.verify.verdict import timestamp
 
 JOURNALS = "imports"  # folder beside the key
 SHOWN = 20  # faults printed for people
@@ -79,7 +78,7 @@ def import_files(
     machine(as_json)
     begin = time.perf_counter()
     author = load_author(key, iss)
-    options = Options(timestamp(node.now()), kind, batch, node.read_rules())
+    options = Options(timestamp(local.now()), kind, batch, local.read_rules())
     with (
         Client(
             center, policy=read_policy(policy), signer=author.signer, iss=author.iss

@@ -1,4 +1,4 @@
-"""Key files and policy files as the party's commands are given them."""
+"""Key files, and who speaks, as the party's commands are given them."""
 
 import os
 from pathlib import Path
@@ -10,12 +10,8 @@ from trace_node.errors import Misuse
 from trace_node.store.keys import load_signer, passphrase
 from trace_node.trust.did import check_did, did_key
 from trace_node.trust.keys import MemorySigner
-from trace_node.trust.policy import Policy, parse_policy
 
 KeyFile = Annotated[Path, typer.Option("--key", help="The party's key file.")]
-PolicyFile = Annotated[
-    Path, typer.Option("--policy", help="The policy file: whose log to believe.")
-]
 Center = Annotated[
     str, typer.Option("--center", help="The center's URL, http://HOST[:PORT].")
 ]
@@ -62,37 +58,3 @@ def raw_private(signer: MemorySigner) -> bytes:
     if hasattr(key, "private_bytes_raw"):
         return key.private_bytes_raw()
     return key.private_numbers().private_value.to_bytes(_SCALAR)
-
-
-def read_policy(path: Path) -> Policy:
-    """Return the policy in a file.
-
-    Raises:
-        Misuse: it cannot be read.
-        Malformed: it holds none.
-    """
-    return parse_policy(read_text(path))
-
-
-def read_text(path: Path) -> str:
-    """Return a file's text.
-
-    Raises:
-        Misuse: it cannot be read, or is not UTF-8.
-    """
-    try:
-        return read_bytes(path).decode()
-    except UnicodeDecodeError:
-        raise Misuse(f"{path} is not text in UTF-8") from None
-
-
-def read_bytes(path: Path) -> bytes:
-    """Return a file's bytes.
-
-    Raises:
-        Misuse: it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Misuse(f"cannot read {path}: {error.strerror}") from None
