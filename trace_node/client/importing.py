@@ -151,7 +151,7 @@ class Importer:
     def _read(self, path: Path, data: bytes) -> Source:
         if path.suffix.lower() in _JSON:
             return read_epcis(data)
-        return read_table(data, path.name, self._kind_of(path))
+        return read_table(data, _spelled(path.name), self._kind_of(path))
 
     def _kind_of(self, path: Path) -> str:
         usual = "event" if path.suffix.lower() in _JSON else "declaration"
@@ -163,7 +163,7 @@ class Importer:
         plan = Plan(
             document,
             self._options.issued,
-            path.name,
+            _spelled(path.name),
             source.batch or self._options.batch,
             self._author.signer.public.kid_text,
         )
@@ -251,6 +251,11 @@ class Importer:
 def names(records: Sequence[bytes]) -> list[str]:
     """Return the ``ni:`` names of records."""
     return [ni(sha256(record).digest()) for record in records]
+
+
+def _spelled(name: str) -> str:
+    """Return a file's name as text; bytes that are none are written out."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def check_kind(path: Path, kind: str | None) -> None:

@@ -25,7 +25,14 @@ from trace_node.errors import Conflict, Malformed, Misuse
 from trace_node.trust import base64url
 
 FORMAT: Final = "trace-node-import@1"
-_HEADER: Final = {"format", "document", "issued", "name", "batch", "kid"}
+_HEADER: Final = {
+    "format": str,
+    "document": str,
+    "issued": str,
+    "name": str,
+    "batch": int,
+    "kid": str,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +85,11 @@ class Journal:
             _make_folder(folder)
             self._file: BinaryIO = self.path.open("a+b", buffering=0)
         except OSError as error:
-            raise Misuse(f"cannot write {self.path}: {error.strerror}") from None
+            raise self._unwritten(error) from None
         try:
             self._lock()
             self.plan = self._begin(plan)
+            self._make_durable()
         except BaseException:
             self.close()
             raise
@@ -94,23 +102,38 @@ class Journal:
         """Remember that manifest number ``manifest`` is registered.
 
         Not synced: a line lost in a power cut is asked for again.
+
+        Raises:
+            Misuse: it cannot be written; the next run asks for it again.
         """
-        self._file.write(
-            _line(
-                {
-                    "manifest": manifest,
-                    "index": ack.index,
-                    "identity": base64url.encode(ack.identity),
-                    "receipt": base64url.encode(ack.receipt),
-                }
-            )
+        self._append(
+            {
+                "manifest": manifest,
+                "index": ack.index,
+                "identity": base64url.encode(ack.identity),
+                "receipt": base64url.encode(ack.receipt),
+            }
         )
+
+    def _append(self, members: dict[str, Any]) -> None:
+        """Write one line whole, or raise; the next run cuts off half a line."""
+        left = memoryview(orjson.dumps(members) + b"\n")
+        try:
+            while left:  # a disk that fills up takes a part first, and says so later
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            raise self._unwritten(error) from None
 
     def _lock(self) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise Misuse(f"the same import is running ({self.path})") from None
+        except OSError as error:
+            raise self._unwritten(error) from None
+
+    def _unwritten(self, error: OSError) -> Misuse:
+        return Misuse(f"cannot write {self.path}: {error.strerror}")
 
     def _begin(self, plan: Plan) -> Plan:
         """Return the plan in force; cut off what a crash left half written."""
@@ -122,9 +145,7 @@ class Journal:
         head, *lines = whole.split(b"\n")
         if not head:
             self._file.truncate(0)
-            self._file.write(_line(_members(plan)))
-            os.fsync(self._file.fileno())
-            _sync(self.path.parent)
+            self._append(_members(plan))
             return plan
         known = self._plan(head)
         if known.kid != plan.kid:
@@ -138,10 +159,23 @@ class Journal:
             self._ack(line)
         return known
 
+    def _make_durable(self) -> None:
+        """Sync the plan, also an earlier run's: it may have died before it did.
+
+        Without it, a power cut after this run's first request could lose the time
+        that the records carry, and the next run would register all of them again.
+        """
+        try:
+            os.fsync(self._file.fileno())
+            _sync(self.path.parent)
+        except OSError as error:
+            raise self._unwritten(error) from None
+
     def _plan(self, head: bytes) -> Plan:
         try:
             members = orjson.loads(head)
-            if members.keys() == _HEADER and members.pop("format") == FORMAT:
+            kinds = {name: type(value) for name, value in members.items()}
+            if kinds == _HEADER and members.pop("format") == FORMAT:
                 document = base64url.decode(members.pop("document"), size=32)
                 return Plan(document, **members)
         except (orjson.JSONDecodeError, AttributeError, Malformed):
@@ -157,7 +191,7 @@ class Journal:
                 base64url.decode(members["identity"]),
                 base64url.decode(members["receipt"]),
             )
-        except (KeyError, TypeError, ValueError, Malformed):
+        except (KeyError, TypeError, ValueError, OverflowError, Malformed):
             return
 
 
@@ -170,10 +204,6 @@ def _members(plan: Plan) -> dict[str, Any]:
         "batch": plan.batch,
         "kid": plan.kid,
     }
-
-
-def _line(members: dict[str, Any]) -> bytes:
-    return orjson.dumps(members) + b"\n"
 
 
 def _make_folder(folder: Path) -> None:

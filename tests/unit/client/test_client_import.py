@@ -1,6 +1,9 @@
 """Importing: the same bytes each time, and nothing twice, whatever fails."""
 
 import json
+import os
+import resource
+from contextlib import contextmanager
 from hashlib import sha256
 
 import httpx
@@ -208,6 +211,14 @@ def test_a_center_that_began_anew_gets_all_of_it(center, tmp_path, table):
     anew.node.close()
 
 
+def test_a_file_whose_name_is_no_text(center, tmp_path, table):
+    odd = table.rename(tmp_path / os.fsdecode(b"\xff.csv"))
+    made = importer(center, tmp_path)
+    assert made.run([odd]).records == 95
+    assert parse_record(made.found[0][1][0]).body["source"]["name"] == "\\udcff.csv"
+    assert importer(center, tmp_path).run([odd]).resumed == 10
+
+
 @pytest.mark.parametrize("name", ["a.xlsx", "a.xml", "a", "missing.csv"])
 def test_files_that_cannot_be_imported(center, tmp_path, table, name):
     path = tmp_path / name
@@ -235,6 +246,17 @@ def test_options_that_are_none(options):
 
 PLAN = Plan(bytes(32), NOW, "n.csv", 10, ALICE.public.kid_text)
 ACK = Ack(7, b"\1" * 32, b"receipt")
+
+
+@contextmanager
+def no_more_than(size):
+    """Let no file grow beyond ``size``: writes end early, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def journal(tmp_path, plan=PLAN):
@@ -295,6 +317,44 @@ class TestJournal:
             journal(tmp_path)
         first.close()
         journal(tmp_path).close()
+
+    def test_a_full_disk_is_told_and_costs_a_request(self, tmp_path):
+        made = journal(tmp_path)
+        made.add(0, ACK)
+        size = made.path.stat().st_size
+        with no_more_than(size + 20), pytest.raises(Misuse, match="cannot write"):
+            made.add(1, ACK)
+        made.close()
+        assert made.path.stat().st_size == size + 20  # a part of the line went in
+        again = journal(tmp_path)
+        assert again.acks == {0: ACK}
+        assert again.path.stat().st_size == size
+        again.close()
+
+    def test_no_import_begins_without_a_whole_plan(self, tmp_path):
+        with no_more_than(20), pytest.raises(Misuse, match="cannot write"):
+            journal(tmp_path)
+        journal(tmp_path).close()
+
+    def test_a_plan_that_is_there_is_synced_before_it_is_used(
+        self, tmp_path, monkeypatch
+    ):
+        journal(tmp_path).close()
+        synced = []
+        monkeypatch.setattr(os, "fsync", synced.append)
+        made = journal(tmp_path)
+        assert made._file.fileno() in synced
+        made.close()
+
+    @pytest.mark.parametrize("change", [{"batch": "10"}, {"issued": 1}, {"kid": None}])
+    def test_a_plan_of_other_types_is_none(self, tmp_path, change):
+        made = journal(tmp_path)
+        made.close()
+        made.path.write_text(json.dumps(json.loads(made.path.read_text()) | change))
+        with made.path.open("a") as file:
+            file.write("\n")
+        with pytest.raises(Malformed):
+            journal(tmp_path)
 
     def test_where_nothing_can_be_written(self, tmp_path):
         (tmp_path / "j").write_bytes(b"")  # a file in the way stops root, too
