@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -63,6 +64,45 @@ def test_one_broken_line_does_not_turn_the_file_into_other_characters():
     assert find_encoding(data) == "utf-8"
     assert [row["名称"] for row in rows(data)] == ["奶粉", "奶酪", "黄油"]
     assert [place for place, _ in faults(data)] == ["line 4"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("latin-1", "nom,ville\nCrédit,Orléans\n"),
+        ("big5", "商品名稱,產地\n嬰兒配方奶粉,紐西蘭\n"),
+        ("shift-jis", "商品名,数量\n粉ミルク,カップ\n"),
+    ],
+)
+def test_another_encoding_is_not_signed_as_other_characters(encoding, text):
+    data = text.encode(encoding)
+    data.decode("gb18030", errors="replace")  # it can be read so, and means nothing
+    with pytest.raises(Malformed, match="save the table as CSV in UTF-8"):
+        read(data)
+
+
+def test_rare_characters_in_chinese():
+    text = "商品,原产地\n婴儿配方奶粉堃,新西兰㐂\n"
+    assert rows(text.encode("gb18030"))[0] == {
+        "商品": "婴儿配方奶粉堃",
+        "原产地": "新西兰㐂",
+    }
+
+
+def test_empty_columns_on_the_right():
+    text = "a,b,,\n1,2,,\n3,4,5,\n6,7\n"
+    assert rows(text) == [{"a": "1", "b": "2"}, {"a": "6", "b": "7"}]
+    assert [place for place, _ in faults(text)] == ["line 3"]
+
+
+def test_too_many_lines_are_refused_before_they_take_memory():
+    data = b"a\n" * 30_000_000
+    tracemalloc.start()
+    with pytest.raises(LimitExceeded):
+        read_table(data, "t.csv", "declaration")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_broken_line_in_gb18030():
