@@ -40,12 +40,17 @@ from trace_node.client import (
 )
 from trace_node.client.authoring import BATCH
 from trace_node.client.importing import Done, names
+from trace_node.client.problems import plain
 from trace_node.errors import Misuse, TraceNodeError
 from trace_node.trust.base64url import encode as base64url
 from trace_node.verify.verdict import timestamp
 
 JOURNALS = "imports"  # folder beside the key
 SHOWN = 20  # faults printed for people
+MENDING = (
+    "Mend them in a file of their own: a changed file is another document, and all "
+    "of its rows would be registered again."
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -140,7 +145,10 @@ def text(report: Report, seconds: float) -> str:
     ]
     if len(report.faults) > SHOWN:
         lines.append("  ... (--json lists up to 1,000)")
-    return "\n".join(lines)
+    if report.rejected and report.records:
+        lines.append(MENDING)
+    # Notes and faults repeat what stands in files that others made.
+    return "\n".join(map(plain, lines))
 
 
 @contextmanager

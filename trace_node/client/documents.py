@@ -8,8 +8,8 @@ understood: ``@context`` names its vocabulary, the pseudo-SBDH members name send
 and receiver. Master data of the document (epcisHeader) becomes a record of its own.
 """
 
+import codecs
 import json
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -39,63 +39,101 @@ _TYPES: Final = frozenset(
         "AssociationEvent",
     }
 )
-_SHOWN: Final = 5  # names in a note
+_READ: Final = ("type", "id", "epcisBody", HEADER)
+_SHOWN: Final = 5  # notes, and names in one
+_LONGEST: Final = 80  # characters of a value in a note
+
+
+class _Twice(dict[str, Any]):
+    """An object in which names stood twice; it holds the last values."""
+
+    dropped: list[tuple[str, Any]]
 
 
 def read_epcis(data: bytes) -> Source:
     """Return the events of a document.
 
+    A byte order mark is ignored, as RFC 8259 §8.1 allows: the record is written
+    anew in any case.
+
     Raises:
         Malformed: not JSON that every reader understands alike, or no EPCIS.
         LimitExceeded: too large or too deep.
     """
-    value, twice = _parse(data)
-    notes = []
-    if twice:
-        names = ", ".join(dict.fromkeys(twice[:_SHOWN]))
-        notes.append(
-            f"the document repeats a name within one object ({names}); "
-            "the last value was taken, as most readers do"
-        )
+    value, notes = _parse(data.removeprefix(codecs.BOM_UTF8))
     events, beside = _events(value)
-    header = value.get(HEADER) if isinstance(value, dict) else None
+    document = value if isinstance(value, dict) and events != [value] else {}
+    left = sorted(document.keys() - {*_BESIDE, *_READ})
+    if left:
+        names = ", ".join(left[:_SHOWN])
+        notes.append(f"members of the document that no record holds: {names}")
+    header = document.get(HEADER)
     total = len(events) + (header is not None)
     return Source(_items(events, beside, header), total, MAX_RECORDS, tuple(notes))
 
 
 def _parse(data: bytes) -> tuple[Any, list[str]]:
-    """Return the value, and the names that stand twice in one object.
+    """Return the value, and notes on names that stand twice in one object.
 
     A record with a name twice is refused, for two readers would see two things.
-    A document is its author's own and only becomes records here; published ones
-    do repeat names, so the last value is taken, and it is said. All else is as
-    strict as in a record: what is left is written and read again.
+    A document is its author's own and only becomes records here, each with one
+    value. Published ones do repeat names (one of GS1's own examples has two
+    eventIDs), and refusing them would turn an importer away for what every other
+    reader takes. So the last value is taken, as ECMAScript's JSON.parse and most
+    readers do, and the importer is told where and what was dropped. All else is
+    as strict as in a record: what is left is written and read again.
     """
-    if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
-        raise Malformed("JSON is UTF-8 without a byte order mark", where="byte 0")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise Malformed("UTF-16; save the document in UTF-8", where="byte 0")
     try:
         return loads_strict(data, max_bytes=MAX_DOCUMENT), []
     except LimitExceeded:
         raise
     except Malformed as error:
         first = error
-    twice: list[str] = []
 
     def last_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
-        if len(made) != len(pairs):
-            counts = Counter(name for name, _ in pairs)
-            twice.extend(name for name, count in counts.items() if count > 1)
-        return made
+        if len(made) == len(pairs):
+            return made
+        twice, last = _Twice(made), {name: i for i, (name, _) in enumerate(pairs)}
+        twice.dropped = [pair for i, pair in enumerate(pairs) if last[pair[0]] != i]
+        return twice
 
     try:
         value = json.loads(data.decode(), object_pairs_hook=last_wins)
         again = json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeDecodeError:
+        raise Malformed("not UTF-8; save the document in UTF-8") from None
     except (ValueError, RecursionError):
         raise first from None
-    if not twice:
+    notes = [
+        f"{path} stands twice; the last value was taken, not {_short(dropped)}"
+        for path, dropped in _twice(value)
+    ]
+    if not notes:
         raise first
-    return loads_strict(again, max_bytes=2 * MAX_DOCUMENT), twice
+    return loads_strict(again, max_bytes=2 * MAX_DOCUMENT), notes
+
+
+def _twice(value: Any) -> list[tuple[str, Any]]:
+    """Return (path, value that was dropped) of names that stood twice, some."""
+    found: list[tuple[str, Any]] = []
+    waiting = [("", value)]
+    while waiting and len(found) < _SHOWN:
+        path, inner = waiting.pop()
+        if isinstance(inner, _Twice):
+            found += [(f"{path}{name}", dropped) for name, dropped in inner.dropped]
+        if isinstance(inner, dict):
+            waiting += [(f"{path}{name}.", each) for name, each in inner.items()]
+        elif isinstance(inner, list):
+            waiting += [(f"{path}{i}.", each) for i, each in enumerate(inner)]
+    return found[:_SHOWN]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _events(value: Any) -> tuple[list[Any], dict[str, Any]]:

@@ -76,7 +76,8 @@ def test_an_event_that_is_none():
         b'{"type": "EPCISDocument"}',
         b'{"type": "EPCISDocument", "epcisBody": {"eventList": 7}}',
         b'{"type": ["ObjectEvent"]}',
-        b'\xef\xbb\xbf{"type": "ObjectEvent"}',
+        b'\xef\xbb\xbf\xef\xbb\xbf{"type": "ObjectEvent"}',
+        '{"type": "ObjectEvent", "n": "奶粉"}'.encode("gb18030"),
         '{"type": "ObjectEvent"}'.encode("utf-16"),
         b'{"type": "ObjectEvent", "x": NaN}',
         b'{"type": "ObjectEvent", "x": 1e999}',
@@ -96,11 +97,45 @@ def test_what_is_no_document(data):
         read(data)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8"])
+def test_a_byte_order_mark_says_nothing(encoding):
+    (item,) = read(json.dumps(EVENT).encode(encoding))
+    assert item.body["event"] == EVENT
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "gb18030"])
+def test_another_encoding_is_told_what_to_do(encoding):
+    with pytest.raises(Malformed, match="save the document in UTF-8"):
+        read_epcis('{"type": "ObjectEvent", "n": "奶粉"}'.encode(encoding))
+
+
 def test_a_name_twice_is_said():
     source = read_epcis(b'{"type": "ObjectEvent", "eventID": "a", "eventID": "b"}')
-    assert "eventID" in source.notes[0]
+    assert source.notes == ('eventID stands twice; the last value was taken, not "a"',)
     (item,) = source.items
     assert item.body["event"]["eventID"] == "b"
+
+
+def test_a_name_twice_is_said_with_its_place():
+    inner = b'{"type": "ObjectEvent", "x": [{"a": 1, "a": 2, "a": 3}]}'
+    document = json.dumps(HEAD | {"epcisBody": {"eventList": [EVENT, "HERE"]}})
+    notes = read_epcis(document.encode().replace(b'"HERE"', inner)).notes
+    place = "epcisBody.eventList.1.x.0.a stands twice; the last value was taken, not "
+    assert notes == (place + "1", place + "2")
+
+
+def test_notes_are_few_and_short():
+    values = b", ".join(b'"a": "%s"' % (b"x" * 500) for _ in range(99))
+    notes = read_epcis(b'{"type": "ObjectEvent", ' + values + b"}").notes
+    assert len(notes) == 5
+    assert all(len(note) < 200 for note in notes)
+
+
+def test_what_no_record_holds_is_said():
+    body = HEAD | {"id": "urn:x", "x:extra": 1, "epcisBody": {"eventList": [EVENT]}}
+    (note,) = read_epcis(json.dumps(body).encode()).notes
+    assert "x:extra" in note
+    assert not read_epcis(json.dumps(EVENT | {"x:extra": 1}).encode()).notes
 
 
 def test_all_documents_of_gs1():
