@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import httpx
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -14,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from trace_node.cli.files import read_policy
 from trace_node.cli.output import Json, answer, machine
 from trace_node.client.audit import audit_url
+from trace_node.client.http import Wire
 from trace_node.errors import Misuse
 from trace_node.services.audit import audit_folder
 from trace_node.trust.policy import Policy
@@ -42,9 +42,9 @@ def audit(
     machine(as_json)
     believed = read_policy(policy) if policy else None
     with _progress() as step:
-        if center.startswith(("http://", "https://")):
-            with httpx.Client(timeout=30, follow_redirects=False) as client:
-                report = audit_url(client, center, believed, progress=step)
+        if "://" in center:
+            with Wire(center) as wire:
+                report = audit_url(wire, believed, progress=step)
         else:
             report = _audit_folder(Path(center), believed, workers, step)
     answer(report.members(), _report_text(report), as_json=as_json)
@@ -58,6 +58,8 @@ def _audit_folder(
     workers: int | None,
     step: Callable[[int, int], None],
 ) -> AuditReport:
+    if not (folder / "center.db").is_file():
+        raise Misuse(f"no center in {folder}; an address begins with http://")
     note = ""
     if policy is None:
         policy = read_policy(folder / "policy.txt")

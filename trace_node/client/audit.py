@@ -6,17 +6,19 @@ says is compared with what the checkpoint signs. Content records stay where they
 are; their digests are what the entries sign.
 """
 
-import time
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Final
 
-import httpx
-
+from trace_node.client.http import Wire
 from trace_node.errors import (
     LimitExceeded,
     Malformed,
+    NotFound,
     NotVerified,
+    Overloaded,
+    ReadOnly,
+    StoreCorrupt,
     TraceNodeError,
     Unreachable,
     Untrusted,
@@ -45,80 +47,66 @@ from trace_node.verify.report import AuditReport
 from trace_node.verify.verdict import Head, at, open_head
 
 MAX_ENTRIES: Final = 1 << 26  # more is for an audit of the folder
-SECONDS: Final = 60.0  # for one answer, however slowly it comes
 _MAX_CENTER: Final = 65_536  # bytes of /v1/center
 _TILE: Final = TILE_WIDTH * HASH_SIZE
-_OK: Final = 200
+# What a center says that cannot answer now: no finding about its log.
+_AWAY: Final = (Unreachable, Overloaded, ReadOnly, StoreCorrupt)
 
 Progress = Callable[[int, int], None]
 
 
 def audit_url(
-    client: httpx.Client,
-    url: str,
+    wire: Wire,
     policy: Policy | None,
     *,
     progress: Progress = lambda done, total: None,  # noqa: ARG005 - names for callers
 ) -> AuditReport:
-    """Audit the center at ``url``; what does not hold is in the report.
+    """Audit a center; what does not hold is in the report.
 
     Args:
-        client: who sends; its timeouts bound each read.
-        url: the center's address, without ``/log``.
+        wire: the way to it, at its address without ``/log``.
         policy: whom the reader believes. Without one the key is asked of the
             center itself, and the report says so.
         progress: told (done, total) entries now and then.
 
     Raises:
-        Unreachable: the center does not answer, or not as it should.
+        Unreachable, Overloaded: the center does not answer, or not as it should.
         TraceNodeError: the checkpoint is not one that the policy believes.
     """
-    return _Audit(_Source(client, url), policy, progress).run()
+    return _Audit(_Source(wire), policy, progress).run()
 
 
 class _Source:
-    """GETs with a greatest size and a time."""
+    """GETs of a center, each with a greatest size."""
 
-    def __init__(self, client: httpx.Client, url: str) -> None:
-        self._client = client
-        self._url = url.rstrip("/")
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
 
     def get(self, path: str, most: int) -> bytes:
         """Return the body at ``path``, at most ``most`` bytes.
 
         Raises:
-            Unreachable: no answer, another status than 200, or too slow.
+            Unreachable: no answer, or not one with what every center has.
+            Overloaded: patience ended.
             LimitExceeded: more bytes than anything honest has there.
         """
-        deadline = time.monotonic() + SECONDS
-        data = bytearray()
-        # Compressed answers are refused: a few bytes may become gigabytes.
-        headers = {"accept-encoding": "identity"}
         try:
-            with self._client.stream(
-                "GET", f"{self._url}{path}", headers=headers
-            ) as response:
-                encoding = response.headers.get("content-encoding", "identity")
-                if response.status_code != _OK or encoding != "identity":
-                    message = f"the answer is {response.status_code}, {encoding}"
-                    raise Unreachable(message, where=path)
-                for part in response.iter_raw():
-                    data += part
-                    if len(data) > most:
-                        raise LimitExceeded(f"over {most} bytes came", where=path)
-                    if time.monotonic() > deadline:
-                        raise Unreachable("the answer comes too slowly", where=path)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise Unreachable(
-                f"cannot be asked: {type(error).__name__}", where=path
-            ) from None
-        return bytes(data)
+            return self._wire.request("GET", path, limit=most).body
+        except NotFound as error:
+            raise Unreachable(error.message, where=path) from None
+        except TraceNodeError as error:
+            error.where = path
+            raise
 
     def record(self, digest: bytes) -> bytes | None:
-        """Return a governance record, None if the center does not give it."""
+        """Return a governance record, None if the center does not hold it.
+
+        A center that is busy or away is not one that hides something.
+        """
+        path = f"/v1/records/{base64url(digest)}"
         try:
-            data = self.get(f"/v1/records/{base64url(digest)}", MAX_RECORD)
-        except TraceNodeError:
+            data = self._wire.request("GET", path, limit=MAX_RECORD).body
+        except (NotFound, LimitExceeded):
             return None
         return data if sha256(data).digest() == digest else None
 
@@ -195,6 +183,8 @@ class _Audit:
             self._identities.add(statement.identity)
             self._count(statement)
             self._replay.check(index, statement)
+        except _AWAY:
+            raise
         except TraceNodeError as error:
             self._find.error("entry", f"entry {index}", error)
 
@@ -213,7 +203,7 @@ class _Audit:
             if self._source.get(path, _TILE) != tile:
                 raise NotVerified("the tile is not what the entries make")
             self._report.counts["tiles"] += 1
-        except Unreachable:
+        except _AWAY:
             raise
         except TraceNodeError as error:
             self._find.error("tile", path, error)

@@ -13,7 +13,8 @@ from center_story import ALICE, LAB, Center, event, flipped, many, single
 
 from trace_node.api.routes.log import read_tile
 from trace_node.client.audit import audit_url
-from trace_node.errors import LimitExceeded, Unreachable, Untrusted
+from trace_node.client.http import Wire
+from trace_node.errors import LimitExceeded, Overloaded, Unreachable, Untrusted
 from trace_node.trust.base64url import decode
 from trace_node.trust.statement import decode_statement
 from trace_node.verify import AuditReport
@@ -65,8 +66,11 @@ def served(tmp_path):
 
 
 def ask(server, policy=None):
-    with httpx.Client(transport=httpx.MockTransport(server)) as client:
-        return audit_url(client, "http://center.example/", policy)
+    transport, pauses = httpx.MockTransport(server), []
+    with Wire(
+        "http://center.example/", transport=transport, sleep=pauses.append
+    ) as wire:
+        return audit_url(wire, policy)
 
 
 def test_a_remote_center_holds(served):
@@ -141,3 +145,23 @@ def test_governance_records_that_are_kept_back(served):
     served.changed[path] = httpx.Response(404)
     found = ask(served)
     assert found.findings.kept[0].where.startswith("entry 1")
+
+
+def test_a_busy_center_is_asked_again_and_not_accused(served):
+    payload = decode_statement(served.center.node.log.entry(1).statement).sub
+    path = f"/v1/records/{payload.removeprefix('ni:///sha-256;')}"
+    busy = httpx.Response(503, headers={"retry-after": "1"})
+    asked = []
+
+    def sometimes(request):
+        asked.append(request.url.path)
+        few = asked.count(request.url.path) < 3
+        return busy if few else served(request)
+
+    assert ask(sometimes, served.center.policy).ok
+
+    def never(request):
+        return busy if request.url.path == path else served(request)
+
+    with pytest.raises(Overloaded):
+        ask(never, served.center.policy)
