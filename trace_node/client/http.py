@@ -21,7 +21,7 @@ from typing import Final, Self
 import httpx
 
 from trace_node import __version__
-from trace_node.client.problems import read_problem, transient
+from trace_node.client.problems import plain, read_problem, transient
 from trace_node.errors import (
     LimitExceeded,
     Misuse,
@@ -36,6 +36,7 @@ SMALL: Final = 65_536  # bytes of a problem, and of most answers
 _FIRST_PAUSE: Final = 0.1  # seconds; doubles
 _LONGEST_PAUSE: Final = 5.0
 _GATEWAY: Final = frozenset({502, 504})  # a proxy whose center is starting
+_LAST_PORT: Final = 65_535
 _SLOWEST: Final = 20  # times the timeout, for one whole answer
 
 
@@ -66,8 +67,8 @@ class Wire:
             Misuse: it is no http or https URL.
         """
         self.url = _check_url(url)
+        self.patience = patience
         self._timeout = timeout
-        self._patience = patience
         self._sleep = sleep
         self._client = httpx.Client(
             timeout=timeout,
@@ -116,7 +117,7 @@ class Wire:
             LimitExceeded: the answer is over ``limit``.
             TraceNodeError: the problem that the center told.
         """
-        left = self._patience
+        left = self.patience
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._once(method, path, content, media, limit)
@@ -128,9 +129,7 @@ class Wire:
             left -= pause
         raise AssertionError  # pragma: no cover - the last attempt has no pause
 
-    def pause(
-        self, error: Exception, attempt: int, left: float = PATIENCE
-    ) -> float | None:
+    def pause(self, error: Exception, attempt: int, left: float) -> float | None:
         """Return the seconds to wait before another try; None when it is no use.
 
         Args:
@@ -138,7 +137,7 @@ class Wire:
             attempt: its number, from 1.
             left: seconds of patience left.
         """
-        if attempt >= ATTEMPTS or isinstance(error, httpx.UnsupportedProtocol):
+        if attempt >= ATTEMPTS or _hopeless(error):
             return None
         if isinstance(error, TraceNodeError) and not transient(error):
             return None
@@ -192,10 +191,25 @@ class Wire:
     def _told(self, error: Exception) -> Exception:
         if isinstance(error, TraceNodeError):
             return error
-        reason = str(error) or type(error).__name__
+        # It may repeat what the other side sent.
+        reason = plain(str(error)) or type(error).__name__
         told = Unreachable(f"no answer from {self.url}: {reason}")
         told.help = "Is the center running, and is this its address?"
         return told
+
+
+def _hopeless(error: Exception) -> bool:
+    """Whether asking again is no use: the other side has no TLS, or another name."""
+    if isinstance(error, httpx.UnsupportedProtocol):
+        return True
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return True
+        if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def _check_url(url: str) -> str:
@@ -208,6 +222,8 @@ def _check_url(url: str) -> str:
         raise Misuse(f"a center's URL looks like http://127.0.0.1:8080, not {url!r}")
     if parsed.query or parsed.fragment or parsed.userinfo:
         raise Misuse("a center's URL has no query, fragment or password")
+    if (parsed.port or 0) > _LAST_PORT:
+        raise Misuse(f"there is no port {parsed.port}")
     return str(parsed).rstrip("/")
 
 

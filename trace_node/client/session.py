@@ -22,8 +22,10 @@ from trace_node.errors import (
     BadSignature,
     Malformed,
     Misuse,
+    NotFound,
     Refused,
     TraceNodeError,
+    Unreachable,
 )
 from trace_node.ledger.receipt import MAX_RECEIPT
 from trace_node.ledger.tlogproof import MAX_PROOF
@@ -112,7 +114,7 @@ class Client:
         """
         if self._trust is None:
             policy = self._need_policy()
-            statement = self._get("/entries/1.0/statement", MAX_STATEMENT)
+            statement = self._entry_zero()
             proof = self._get("/entries/1.0/proof", MAX_PROOF)
             record = self.record(entry_zero_payload(statement, proof, policy))
             self._trust = make_trust(statement, proof, record, policy)
@@ -238,6 +240,14 @@ class Client:
     def _get(self, path: str, limit: int) -> bytes:
         return self._wire.request("GET", path, limit=limit).body
 
+    def _entry_zero(self) -> bytes:
+        try:
+            return self._get("/entries/1.0/statement", MAX_STATEMENT)
+        except NotFound:
+            told = Unreachable(f"{self._wire.url} is no center: it has no entry 0")
+            told.help = "The address is the center's own, without /log or other paths."
+            raise told from None
+
     def _need_policy(self) -> Policy:
         if self._policy is None:
             raise Misuse("a policy file says whose log to believe; none was given")
@@ -274,9 +284,13 @@ class Client:
         found = decode_statement(
             self._get(f"/entries/1.{index}/statement", MAX_STATEMENT)
         )
-        same = found.raw != statement.raw and found.identity == statement.identity
-        if not same or self._signer is None:
+        if found.raw == statement.raw or found.identity != statement.identity:
             raise BadSignature("the receipt is not for this statement", where="receipt")
+        if self._signer is None:
+            raise BadSignature(
+                "the log holds this statement under an earlier signature, which only "
+                f"a client with its key can check (entry {index})"
+            )
         verify_statement(found, self._signer.public)
         return found.raw
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from trace_node.client.http import PATIENCE, Wire
+from trace_node.client.http import Wire
 from trace_node.client.problems import problem_error, transient
 from trace_node.errors import Malformed, TraceNodeError, Unreachable
 from trace_node.ledger.receipt import MAX_RECEIPT
@@ -96,14 +96,17 @@ def _read(members: dict[str, Any], where: str) -> Told:
 
 
 def send(wire: Wire, group: list[Submission]) -> list[Told]:
-    """Send a group until the center has told of each; with one request's patience.
+    """Send a group until the center has told of each.
+
+    Patience is one request's, and begins anew with each answer: the group is
+    finite, so a center cannot keep us for ever.
 
     Raises:
         Unreachable, Overloaded: patience ended.
         Malformed: the answer is none.
     """
     outcomes: dict[int, Told] = {}
-    left, attempt = PATIENCE, 1
+    left, attempt = wire.patience, 1
     while waiting := [p for p in range(len(group)) if p not in outcomes]:
         answer = wire.request(
             "POST",
@@ -113,12 +116,15 @@ def send(wire: Wire, group: list[Submission]) -> list[Told]:
             limit=answer_limit(len(waiting)),
         )
         last: TraceNodeError = _nothing_told()
+        before = len(outcomes)
         told = read_answers(answer.body, len(waiting))
         for position, outcome in zip(waiting, told, strict=False):
             if isinstance(outcome, TraceNodeError) and transient(outcome):
                 last = outcome
             else:
                 outcomes[position] = outcome
+        if len(outcomes) > before:  # a center that gets on is not given up
+            left, attempt = wire.patience, 1
         if len(outcomes) < len(group):
             pause = wire.pause(last, attempt, left)
             if pause is None:

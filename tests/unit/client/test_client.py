@@ -1,3 +1,6 @@
+import contextlib
+import socket
+import threading
 from hashlib import sha256
 
 import httpx
@@ -430,6 +433,25 @@ class TestPatience:
         assert [o.statement for o in outcomes] == [s for s, _ in items]
         assert patient
 
+    def test_a_center_that_gets_on_slowly_is_not_given_up(self, center, patient):
+        def first_line(response):
+            end = response.content.index(b"\n") + 1
+            return httpx.Response(200, content=response.content[:end])
+
+        with center.client() as client:
+            items = [(client.sign(content(n)), []) for n in range(20)]
+            on(center, "POST", "/submissions", first_line)
+            outcomes = list(client.submit_many(items))
+        assert [o.statement for o in outcomes] == [s for s, _ in items]
+
+    def test_bulk_is_as_patient_as_the_client(self, center, patient):
+        with center.client(patience=0.0) as client:
+            items = [(client.sign(content(1)), [])]
+            on(center, "POST", "/submissions", lambda _: httpx.Response(200))
+            with pytest.raises(Unreachable):
+                next(client.submit_many(items))
+        assert not patient
+
     def test_bulk_without_an_end(self, center, patient):
         with center.client() as client:
             items = [(client.sign(content(1)), [])]
@@ -489,9 +511,62 @@ class TestPatience:
             client.record(bytes(32))
         assert "\x1b" not in str(caught.value)
 
+    def test_what_a_server_sends_does_not_move_the_cursor(self, patient):
+        def send(request):
+            raise httpx.RemoteProtocolError("\x1b[2Jno" + "x" * 9_000)
+
+        client = Client("http://c", policy=None, transport=httpx.MockTransport(send))
+        with client, pytest.raises(Unreachable) as caught:
+            client.record(bytes(32))
+        assert "\x1b" not in str(caught.value)
+        assert len(str(caught.value)) < 1_000
+
+    def test_another_address_of_the_center(self, center):
+        client = Client(
+            "http://c",
+            policy=center.policy,
+            transport=httpx.MockTransport(lambda _: httpx.Response(404)),
+        )
+        with client, pytest.raises(Unreachable, match="no center") as caught:
+            client.trust()
+        assert "/log" in caught.value.help
+
+    def test_tls_that_cannot_work_is_not_tried_again(self, patient):
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            listener.settimeout(10)
+            port, asked = listener.getsockname()[1], []
+
+            def plain_http():
+                with contextlib.suppress(OSError):
+                    while True:
+                        connection = listener.accept()[0]
+                        asked.append(1)
+                        with connection:
+                            connection.recv(1_000)
+                            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+            thread = threading.Thread(target=plain_http, daemon=True)
+            thread.start()
+            client = Client(f"https://127.0.0.1:{port}", policy=None)
+            with client, pytest.raises(Unreachable):
+                client.record(bytes(32))
+            assert len(asked) == 1
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(10)
+
     @pytest.mark.parametrize(
         "url",
-        ["", "center.example", "ftp://c", "http://", "http://u:p@c", "http://c?x"],
+        [
+            "",
+            "center.example",
+            "ftp://c",
+            "http://",
+            "http://u:p@c",
+            "http://c?x",
+            "http://c:99999",
+        ],
     )
     def test_urls_that_are_none(self, url):
         with pytest.raises(Misuse):
