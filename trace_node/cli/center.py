@@ -1,6 +1,7 @@
 """Commands of who runs a center: init, serve, party add."""
 
 import logging
+import shutil
 import socket
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from trace_node import config, node
 from trace_node.api.app import create_app
 from trace_node.api.wire import wire
 from trace_node.cli.output import Json, answer, machine
-from trace_node.errors import Misuse
+from trace_node.errors import Conflict, Malformed, Misuse
 from trace_node.store.keys import load_public
 from trace_node.trust.did import did_key
 
@@ -40,8 +41,12 @@ def init(
 ) -> None:
     """Found a center: keys, settings, database, entry 0."""
     machine(as_json)
-    settings = config.build(None, {"origin": origin, "name": name})
-    made = node.found(folder, settings)
+    try:
+        settings = config.build(None, {"origin": origin, "name": name})
+    except Misuse as error:
+        error.help = "An origin looks like trace.example/log or 127.0.0.1:8080/log."
+        raise
+    made = _found(folder, settings)
     members = {
         "folder": str(folder),
         "origin": origin,
@@ -59,6 +64,21 @@ def init(
         f"keys       {folder / 'keys'}  (move root.pem to a safe place)",
         as_json=as_json,
     )
+
+
+def _found(folder: Path, settings: config.Settings) -> node.Node:
+    """Found a center; leave nothing behind when that fails, or it could not be again.
+
+    Only what came into being here is taken away: keys that signed nothing.
+    """
+    new = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    try:
+        return node.found(folder, settings)
+    except BaseException:
+        if new and folder.is_dir():
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise
 
 
 def serve(
@@ -129,10 +149,18 @@ def party_add(
 ) -> None:
     """Register a party and its key; works beside a running server, too."""
     machine(as_json)
-    public = load_public(key)
+    try:
+        public = load_public(key)
+    except Malformed as error:
+        error.help = "`trace-node keys new FILE` writes the public key to FILE.jwk."
+        raise
     did = did or did_key(public)
     made = node.Node(folder, config.load(folder))
     try:
+        # Before anything is said: the log would keep the half of it.
+        made.admission.catch_up(made.log.head().range.size)
+        if public.thumbprint in made.admission.state.keys:
+            raise Conflict(f"the key {public.kid_text} is registered already")
         party = made.say("party", {"did": did, "name": name, "kind": kind})
         added = made.say(
             "key",

@@ -1,5 +1,6 @@
 """Files as commands are given them: read whole, within a limit, or misuse."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -52,6 +53,18 @@ def _no_policy(path: Path, why: str) -> Misuse:
     told = Misuse(f"{path} is no policy: {why}")
     told.help = "A center's policy.txt is one; its operator hands it out."
     return told
+
+
+def not_over(out: Path, inputs: Iterable[Path]) -> None:
+    """Check that an output is none of the inputs, which it would replace.
+
+    Raises:
+        Misuse: it is one, or a folder.
+    """
+    if out.is_dir():
+        raise Misuse(f"{out} is a folder, not a file to write")
+    if out.resolve() in {path.resolve() for path in inputs}:
+        raise Misuse(f"{out} would be overwritten; write to another file")
 
 
 def beside(file: Path, suffix: str) -> Path:

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 
 from trace_node import local
-from trace_node.cli.files import PolicyFile, read_policy
+from trace_node.cli.files import PolicyFile, not_over, read_policy
 from trace_node.cli.keyfile import (
     Center,
     Iss,
@@ -41,7 +41,7 @@ from trace_node.client import (
 from trace_node.client.authoring import BATCH
 from trace_node.client.importing import Done, names
 from trace_node.client.problems import plain
-from trace_node.errors import Misuse, TraceNodeError
+from trace_node.errors import Misuse
 from trace_node.trust.base64url import encode as base64url
 from trace_node.verify.verdict import timestamp
 
@@ -81,6 +81,8 @@ def import_files(
 ) -> None:
     """Import files; run the same command again to go on after a failure."""
     machine(as_json)
+    if out is not None:
+        not_over(out, [*files, key, policy])
     begin = time.perf_counter()
     author = load_author(key, iss)
     options = Options(timestamp(local.now()), kind, batch, local.read_rules())
@@ -179,7 +181,7 @@ def receipts_to(path: Path | None) -> Iterator[Done]:
 
         try:
             yield done
-        except TraceNodeError:
+        except BaseException:
             part.unlink(missing_ok=True)  # the next run writes all of it
             raise
     part.replace(path)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from trace_node.errors import Misuse
-from trace_node.store.keys import load_signer, passphrase
+from trace_node.store.keys import PASSPHRASE_FILE, load_signer, passphrase
 from trace_node.trust.did import check_did, did_key
 from trace_node.trust.keys import MemorySigner
 
@@ -26,10 +26,18 @@ def secret_of(path: Path, *, create: bool = False) -> bytes:
     """Return the passphrase for a key file: environment, or the file beside it.
 
     Raises:
-        Misuse: there is none.
+        Misuse: there is none, or others can read it.
     """
     given = os.environ.get("TRACE_NODE_PASSPHRASE")
-    return passphrase(path.parent, given, create=create)
+    file = path.parent / PASSPHRASE_FILE
+    if not given and file.exists() and file.stat().st_mode & 0o077:
+        told = Misuse(f"others than its owner may use {file}")
+        told.help = f"chmod 600 {file} (or set TRACE_NODE_PASSPHRASE and delete it)"
+        raise told
+    secret = passphrase(path.parent, given, create=create)
+    if not secret:
+        raise Misuse(f"{file} is empty")
+    return secret
 
 
 def open_signer(path: Path) -> MemorySigner:

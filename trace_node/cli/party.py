@@ -1,17 +1,24 @@
 """Commands of a party beside import: submit, bundle."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from trace_node.cli.files import PolicyFile, beside, read_bytes, read_policy
+from trace_node.cli.files import (
+    PolicyFile,
+    beside,
+    not_over,
+    read_bytes,
+    read_policy,
+)
 from trace_node.cli.keyfile import Center
 from trace_node.cli.output import Json, answer, machine
 from trace_node.client import Client
-from trace_node.errors import Malformed, Misuse
+from trace_node.errors import Malformed, Misuse, TraceNodeError
 from trace_node.store.files import write_file
 from trace_node.trust.manifest import manifest_preimage
 from trace_node.trust.record import ni, parse_ni
@@ -37,18 +44,19 @@ def submit(
     """Register statements; writes a verified receipt beside each, FILE.receipt."""
     machine(as_json)
     items = pair(
-        [read_bytes(file) for file in files],
+        {str(file): read_bytes(file) for file in files},
         [read_bytes(path) for path in record or []],
     )
     done: list[dict[str, Any]] = []
     with Client(center, policy=read_policy(policy)) as client:
-        for file, (statement, records) in zip(files, items, strict=True):
-            registered = client.register(statement, records)
-            receipt = beside(file, "receipt")
+        for file, (statement, records) in items.items():
+            with named(file):
+                registered = client.register(statement, records)
+            receipt = beside(Path(file), "receipt")
             write_file(receipt, registered.receipt)
             done.append(
                 {
-                    "file": str(file),
+                    "file": file,
                     "index": registered.index,
                     "id": f"1.{registered.index}",
                     "receipt": str(receipt),
@@ -70,6 +78,7 @@ def bundle(
 ) -> None:
     """Fetch the proof of a record to take away; verified before it is written."""
     machine(as_json)
+    not_over(out, [policy])
     name = read_digest(digest)
     with Client(center, policy=read_policy(policy)) as client:
         data = client.bundle(name)
@@ -96,10 +105,20 @@ def read_digest(text: str) -> bytes:
     return digest
 
 
+@contextmanager
+def named(file: str) -> Iterator[None]:
+    """Let an error say which of the files it is about."""
+    try:
+        yield
+    except TraceNodeError as error:
+        error.where = f"{file}, {error.where}" if error.where else file
+        raise
+
+
 def pair(
-    raw: Sequence[bytes], records: Sequence[bytes]
-) -> list[tuple[bytes, list[bytes]]]:
-    """Return each statement with those of ``records`` that it is about.
+    raw: Mapping[str, bytes], records: Sequence[bytes]
+) -> dict[str, tuple[bytes, list[bytes]]]:
+    """Return each statement, by its file, with those of ``records`` it is about.
 
     Raises:
         Malformed: a statement is none.
@@ -108,13 +127,14 @@ def pair(
     by_digest = {sha256(data).digest(): data for data in records}
     whole = list(by_digest)
     root = sha256(manifest_preimage(whole)).digest() if whole else b""
-    pairs: list[tuple[bytes, list[bytes]]] = []
+    pairs: dict[str, tuple[bytes, list[bytes]]] = {}
     used: set[bytes] = set()
-    for statement in raw:
-        payload = decode_statement(statement).payload
+    for file, statement in raw.items():
+        with named(file):
+            payload = decode_statement(statement).payload
         names = whole if payload == root else [payload] if payload in by_digest else []
         used.update(names)
-        pairs.append((statement, [by_digest[name] for name in names]))
+        pairs[file] = statement, [by_digest[name] for name in names]
     stray = [name for name in whole if name not in used]
     if stray:
         raise Misuse(f"no statement is about the record {ni(stray[0])}")

@@ -1,5 +1,6 @@
 """Commands of who signs: keys new, statement sign."""
 
+import re
 import secrets
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +9,7 @@ import orjson
 import typer
 
 from trace_node import local
-from trace_node.cli.files import beside, read_bytes
+from trace_node.cli.files import beside, not_over, read_bytes
 from trace_node.cli.keyfile import (
     Iss,
     KeyFile,
@@ -34,6 +35,7 @@ from trace_node.trust.statement import sign_statement
 from trace_node.verify.verdict import timestamp
 
 CURVES = ("Ed25519", "P-256")
+_ORIGIN = re.compile(r"[^\s/:]+(:\d+)?(/[^\s/:]+)*/log")
 key_commands = typer.Typer(help="Keys of a party.", no_args_is_help=True)
 statements = typer.Typer(help="Signed statements.", no_args_is_help=True)
 
@@ -95,6 +97,9 @@ def statement_sign(
 ) -> None:
     """Sign a record; a body becomes one with a fresh salt, in OUT.record.json."""
     machine(as_json)
+    not_over(out, [record, key])
+    if not _ORIGIN.fullmatch(aud):
+        raise Misuse(f"a log is named HOST[:PORT]/log, not {aud!r}")
     signer = open_signer(key)
     made = {"statement": str(out), "record": str(record)}
     data = read_bytes(record)
