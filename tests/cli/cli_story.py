@@ -1,5 +1,7 @@
 """A center as its users meet it: a process on a port, commands as processes."""
 
+import contextlib
+import io
 import json
 import os
 import socket
@@ -11,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from trace_node.cli import run
 
 TRACE_NODE = [sys.executable, "-m", "trace_node"]
 
@@ -41,6 +45,16 @@ def answer(*arguments, code=0):
     lines = trace_node(*arguments, "--json", code=code).splitlines()
     assert len(lines) == 1, lines
     return json.loads(lines[0])
+
+
+def quick(*arguments, code=0):
+    """Run a command with --json in this process; return its one object."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        found = run([*map(str, arguments), "--json"])
+    assert found == code, out.getvalue()
+    (line,) = out.getvalue().splitlines()
+    return json.loads(line)
 
 
 def free_port():

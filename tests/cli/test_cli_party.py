@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from cli_story import answer, trace_node
+from cli_story import answer, quick, trace_node
 
 from trace_node.trust.policy import parse_policy
 from trace_node.trust.record import parse_record
@@ -124,7 +124,7 @@ def signed(place, tmp_path, name="s.cose"):
     body.write_text("{}")
     out = tmp_path / name
     options = ["--key", place.key, "--aud", place.origin, "--out", out]
-    trace_node("statement", "sign", body, "--type", "notice", *options)
+    quick("statement", "sign", body, "--type", "notice", *options)
     return out
 
 
@@ -135,12 +135,12 @@ def test_an_output_never_replaces_an_input(place, tmp_path):
     signing = ["--key", place.key, "--aud", place.origin]
     sign = ["statement", "sign", record, *signing]
     for bad in (record, place.key, tmp_path):
-        assert answer(*sign, "--out", bad, code=2)["error"] == "misuse"
+        assert quick(*sign, "--out", bad, code=2)["error"] == "misuse"
     table = tmp_path / "t.csv"
     table.write_text("a\n1\n")
     for bad in (table, tmp_path):
-        trace_node("import", table, *place.party(), "--out", bad, code=2)
-    trace_node("bundle", "00" * 32, *place.there(), "--out", place.policy, code=2)
+        quick("import", table, *place.party(), "--out", bad, code=2)
+    quick("bundle", "00" * 32, *place.there(), "--out", place.policy, code=2)
     assert record.read_bytes() == before
     assert table.read_text() == "a\n1\n"
     assert out.is_file()
@@ -149,10 +149,10 @@ def test_an_output_never_replaces_an_input(place, tmp_path):
 def test_of_many_statements_the_bad_one_is_named(place, tmp_path):
     good, bad = signed(place, tmp_path, "good.cose"), tmp_path / "bad.cose"
     bad.write_bytes(good.read_bytes()[:-1])
-    error = answer("submit", good, bad, *place.there(), code=1)
+    error = quick("submit", good, bad, *place.there(), code=1)
     assert error["where"].startswith(str(bad))
     bad.write_bytes(good.read_bytes()[:-1] + b"\0")
-    error = answer("submit", good, bad, *place.there(), code=1)
+    error = quick("submit", good, bad, *place.there(), code=1)
     assert error["where"].startswith(str(bad))
 
 
@@ -161,30 +161,30 @@ def test_a_log_that_cannot_be(place, tmp_path, aud):
     body = tmp_path / "body.json"
     body.write_text("{}")
     options = ["--key", place.key, "--aud", aud, "--out", tmp_path / "s.cose"]
-    trace_node("statement", "sign", body, "--type", "notice", *options, code=2)
+    quick("statement", "sign", body, "--type", "notice", *options, code=2)
 
 
 def test_a_passphrase_that_others_can_read_or_that_is_none(tmp_path):
     key = tmp_path / "k.pem"
-    trace_node("keys", "new", key)
+    quick("keys", "new", key)
     secret = tmp_path / "passphrase"
     body = tmp_path / "body.json"
     body.write_text("{}")
     sign = ["statement", "sign", body, "--type", "notice", "--key", key]
     sign += ["--aud", "x.example/log", "--out", tmp_path / "s.cose"]
-    trace_node(*sign)
+    quick(*sign)
     secret.chmod(0o644)
-    error = answer(*sign, code=2)
+    error = quick(*sign, code=2)
     assert "chmod 600" in error["help"]
     secret.chmod(0o600)
     secret.write_bytes(b"\n")
-    assert "empty" in answer(*sign, code=2)["message"]
-    assert "empty" in answer("keys", "new", tmp_path / "b.pem", code=2)["message"]
+    assert "empty" in quick(*sign, code=2)["message"]
+    assert "empty" in quick("keys", "new", tmp_path / "b.pem", code=2)["message"]
 
 
 @pytest.mark.parametrize("text", ["", "log x\n", "quorum none\n", "\xff"])
 def test_a_policy_that_is_none_is_misuse(tmp_path, text):
     policy = tmp_path / "policy.txt"
     policy.write_bytes(text.encode("latin-1"))
-    error = answer("verify", policy, "--policy", policy, code=2)
+    error = quick("verify", policy, "--policy", policy, code=2)
     assert "is no policy" in error["message"]
