@@ -58,10 +58,10 @@ def _audit_folder(
     workers: int | None,
     step: Callable[[int, int], None],
 ) -> AuditReport:
-    if not (folder / "center.db").is_file():
-        raise Misuse(f"no center in {folder}; an address begins with http://")
     note = ""
     if policy is None:
+        if not (folder / "policy.txt").exists():
+            raise Misuse(f"no center in {folder}; an address begins with http://")
         policy = read_policy(folder / "policy.txt")
         note = "the log's key was taken from the folder itself"
     if len(policy.logs) != 1:
