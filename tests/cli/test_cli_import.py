@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 from cli_story import TRACE_NODE, answer, environment, trace_node
 
-from trace_node.client import Client
+from trace_node.cli.importing import receipts_to
+from trace_node.client import Client, Registered
+from trace_node.errors import Misuse, Refused
 from trace_node.ledger.tiles import decode_entries, tile_path
 from trace_node.trust.policy import parse_policy
 from trace_node.trust.statement import decode_statement
@@ -135,3 +138,46 @@ def test_types_can_be_chosen(place, tmp_path):
     table.write_text("a\n1\n")
     for kind in ("declaration", "document"):
         assert answer("import", table, *place.party(), "--type", kind)["resumed"] == 0
+
+
+DONE = (Registered(7, b"receipt", b"statement", bytes(32)), [b"record"])
+
+
+def test_receipts_are_there_when_all_is_done(tmp_path):
+    out, part = tmp_path / "r.ndjson", tmp_path / "r.ndjson.part"
+    part.write_text("left by a run that was killed\n")
+    with receipts_to(out) as done:
+        done(*DONE)
+        assert not out.exists()
+    (line,) = out.read_text().splitlines()
+    assert json.loads(line)["index"] == 7
+    assert not part.exists()
+    for error in (KeyboardInterrupt, Refused):
+        with pytest.raises(error), receipts_to(out):
+            raise error("ended")
+        assert not part.exists()
+    assert out.read_text().splitlines() == [line]
+
+
+def test_two_imports_do_not_write_one_file(tmp_path):
+    out = tmp_path / "r.ndjson"
+    with receipts_to(out) as done:
+        done(*DONE)
+        with pytest.raises(Misuse, match="another import"), receipts_to(out):
+            pass
+        done(*DONE)
+    assert len(out.read_text().splitlines()) == 2
+
+
+def test_receipts_that_cannot_be_written(tmp_path):
+    out = tmp_path / "r.ndjson"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20, before[1]))
+        with pytest.raises(Misuse, match="cannot write"), receipts_to(out) as done:
+            done(*DONE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(Misuse, match="cannot write"), receipts_to(tmp_path / "no/r"):
+        pass

@@ -1,12 +1,13 @@
 """The command ``import``: files into a center, as their party's signed word."""
 
+import fcntl
 import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -157,18 +158,24 @@ def text(report: Report, seconds: float) -> str:
 def receipts_to(path: Path | None) -> Iterator[Done]:
     """Yield what writes receipts as NDJSON; the file is there when all is done.
 
+    Until then they are in FILE.part, which a run that fails takes away and one that
+    is killed leaves: the next writes all of it again.
+
     Raises:
-        Misuse: the file cannot be written.
+        Misuse: the file cannot be written, or another import is writing it.
     """
     if path is None:
         yield lambda *_: None
         return
     part = path.with_name(path.name + ".part")
-    try:
-        file: TextIO = part.open("w", encoding="utf-8")
-    except OSError as error:
-        raise Misuse(f"cannot write {part}: {error.strerror}") from None
+    with _writing(part):
+        file = part.open("ab", buffering=0)  # a buffer would fail again when closed
     with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Misuse(f"another import is writing {part}") from None
+        file.truncate(0)
 
         def done(registered: Registered, records: list[bytes]) -> None:
             line = {
@@ -177,14 +184,26 @@ def receipts_to(path: Path | None) -> Iterator[Done]:
                 "index": registered.index,
                 "records": names(records),
             }
-            file.write(json.dumps(line) + "\n")
+            left = json.dumps(line).encode() + b"\n"
+            with _writing(part):
+                while left:
+                    left = left[file.write(left) :]
 
         try:
             yield done
+            with _writing(part):
+                part.replace(path)
         except BaseException:
-            part.unlink(missing_ok=True)  # the next run writes all of it
+            part.unlink(missing_ok=True)
             raise
-    part.replace(path)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Misuse(f"cannot write {path}: {error.strerror}") from None
 
 
 class Bar(Progress):
