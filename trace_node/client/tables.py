@@ -10,6 +10,7 @@ stray quote costs one row and not the rest of the file.
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -30,6 +31,7 @@ _HIGH: Final = 0xA1  # the second byte of both
 _USUAL: Final = 0.6  # of the characters beyond ASCII, in a Chinese table
 _SAMPLE: Final = 100_000  # characters that are looked at
 _DELIMITERS: Final = ",;\t"
+_SEP: Final = re.compile(r'"?sep=[,;\t]"?\s*$', re.IGNORECASE)  # Excel's own first line
 _MAX_HEADER: Final = MAX_COLUMNS * (MAX_NAME + 3)  # characters
 
 Row = tuple[int, list[str] | Fault]  # line where it starts, and its cells
@@ -118,7 +120,10 @@ def _check_chinese(data: bytes) -> None:
 
 def _header(lines: Sequence[str]) -> tuple[str, list[str], int]:
     """Return delimiter, names of the columns and the line behind the header."""
-    start = next((i for i, line in enumerate(lines) if line.strip()), None)
+    start = next(
+        (i for i, line in enumerate(lines) if line.strip() and not _SEP.match(line)),
+        None,
+    )
     if start is None:
         raise Malformed("the table is empty", where="line 1")
     where = f"line {start + 1}"

@@ -168,6 +168,14 @@ def test_lines_within_cells_and_empty_rows():
     assert items[0].body["row"]["b"] == "two\nlines"
 
 
+@pytest.mark.parametrize("line", ["sep=;", "SEP=;", '"sep=;"'])
+def test_a_line_that_names_the_delimiter_is_no_header(line):
+    (item,) = read(f"{line}\r\na;b\r\n1;2\r\n")
+    assert item.body["row"] == {"a": "1", "b": "2"}
+    assert item.position == 3
+    assert rows("sep=x;b\n1;2\n") == [{"sep=x": "1", "b": "2"}]
+
+
 def test_a_header_in_quotes():
     assert rows('"a","b;c"\r\n"1","2"\r\n') == [{"a": "1", "b;c": "2"}]
 
