@@ -149,6 +149,10 @@ class CrashingAppending:
         self.hit("read back", self.folder)
         return entries
 
+    def vouch(self):
+        self.tx.vouch()
+        self.wrote = True
+
     def seal(self, sealed):
         self.hit("seal", self.folder)
         self.tx.seal(sealed)

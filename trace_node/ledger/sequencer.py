@@ -7,7 +7,10 @@ ports below do, and their docstrings are the contract that a store must keep.
 One commit, and what a crash leaves behind after each step:
 
 1.  take the head lock, read the head           nothing happened
-2.  compare it with the head signed last        nothing happened
+2.  compare it with the head signed last        nothing happened; a database that
+                                                is ahead gets its head signed when
+                                                this transaction has committed,
+                                                and so proved it durable
 3.  admit and write the entries                 rolled back by the store
 4.  re-read them, grow the tree twice           rolled back; a bit that flipped
                                                 between write and read is found
@@ -99,6 +102,13 @@ class Appending(Protocol):
 
     def seal(self, sealed: Sealed) -> None:
         """Move the head; must fail if the epoch is not the one that was read."""
+
+    def vouch(self) -> None:
+        """Make the commit of this transaction wait as one that writes does.
+
+        When it has gone through, all that was read in it is durable: what can be
+        read after a database server restarted may be on that machine alone.
+        """
 
 
 class LogStore(Protocol):
@@ -210,37 +220,49 @@ class Sequencer:
             ReadOnly: as ``commit``.
         """
         with self._store.append() as tx:
-            self._guard(tx.head, tx)
+            unkept = self._guard(tx.head, tx)
+            if unkept:
+                tx.vouch()
+        if unkept:
+            self._keep(unkept)
 
     def _commit(self, candidates: Sequence[Candidate]) -> Commit:
+        growth: Growth | None = None
+        signature = b""
         with self._store.append() as tx:
             head = tx.head
-            self._guard(head, tx)
+            unkept = self._guard(head, tx)
             self._admission.catch_up(head.range.size)
             outcomes, entering = self._admit(candidates, tx)
-            if not entering:
-                return Commit(outcomes)
-            growth = self._write(tx, entering)
-            checkpoint = Checkpoint(self._identity.origin, growth.size, growth.root)
-            signature = sign_root(
-                self._identity.receipt_signer, self._protected, growth.root
-            )
-            tx.seal(
-                Sealed(
-                    growth.frontier,
-                    head.epoch,
-                    growth.root,
-                    self._protected,
-                    signature,
+            if entering:
+                growth = self._write(tx, entering)
+                signature = sign_root(
+                    self._identity.receipt_signer, self._protected, growth.root
                 )
-            )
-        # Committed and durable from here on.
+                tx.seal(
+                    Sealed(
+                        growth.frontier,
+                        head.epoch,
+                        growth.root,
+                        self._protected,
+                        signature,
+                    )
+                )
+            elif unkept:
+                tx.vouch()
+        # Committed and durable from here on, with all that came before it.
+        if growth is None:
+            if unkept:
+                self._keep(unkept)
+            return Commit(outcomes)
+        checkpoint = Checkpoint(self._identity.origin, growth.size, growth.root)
         self._keep(checkpoint)
         self._on_commit(growth)
         self._receipt(outcomes, growth, signature)
         return Commit(outcomes, checkpoint, len(entering))
 
-    def _guard(self, head: StoredHead, tx: Appending) -> None:
+    def _guard(self, head: StoredHead, tx: Appending) -> Checkpoint | None:
+        """Return the head to keep once ``tx`` has committed, None if it is kept."""
         # A restored backup or a lost commit shows here, before anything is
         # signed: a second branch over signed history would be an equivocation.
         last = self._keeper.last()
@@ -258,9 +280,11 @@ class Sequencer:
                     f"the database has another root at {last.size} than the head signed"
                 )
         if size and (last is None or last.size < size):
-            # A crash between steps 6 and 7, or another process: the commit is
-            # durable, so its head may be kept now, before any receipt under it.
-            self._keep(Checkpoint(self._identity.origin, size, root))
+            # A crash between steps 6 and 7, or another process. The commit can be
+            # read, but a server that restarted shows commits that no standby has
+            # yet; signed now, they would be a fork if its machine were lost.
+            return Checkpoint(self._identity.origin, size, root)
+        return None
 
     def _keep(self, head: Checkpoint) -> None:
         note = sign_checkpoint(

@@ -135,6 +135,10 @@ class SqlAppending:
         row = self._one(self._sql.root_at, (self._log, size))
         return None if row is None else bytes(row[0])
 
+    def vouch(self) -> None:
+        """Write the head row as it is: the commit waits for disk and standby."""
+        self._connection.exec_driver_sql(self._sql.touch_head, (self._log,))
+
     def seal(self, sealed: Sealed) -> None:
         """Move the head by compare-and-swap on its epoch and keep the root.
 

@@ -62,6 +62,11 @@ class Statements:
             .values(size=b("a"), epoch=b("b"), frontier=b("c"))
             .where(log_head.c.log == b("d"), log_head.c.epoch == b("e"))
         )
+        self.touch_head = self._text(
+            update(log_head)
+            .values(epoch=log_head.c.epoch)
+            .where(log_head.c.log == b("log"))
+        )
         self.insert_head = self._text(insert(head))
         published = _t(Published)
         self.published = self._text(

@@ -186,6 +186,38 @@ def test_receipts_wait_for_the_kept_head_and_the_tiles(bench):
     assert steps == [*BEFORE_COMMIT, "committed", "keep", "kept", "tiles"]
 
 
+@pytest.mark.parametrize("how", ["commit", "known", "settle"])
+def test_a_head_that_was_found_is_signed_only_after_a_commit_that_waited(bench, how):
+    # A restarted server shows commits that no standby has yet.
+    fail_at(bench, "keep", PowerOff())
+    with pytest.raises(PowerOff):
+        bench.commit("a")
+    look = {
+        "commit": bench.commit,
+        "known": lambda: bench.commit("a"),
+        "settle": bench.sequencer.settle,
+    }[how]
+    fail_at(bench, "commit", ReadOnly("the standby does not answer"))
+    with pytest.raises(ReadOnly, match="standby"):
+        look()
+    assert bench.keeper.last().size == 3
+    steps = []
+    bench.log.between = bench.keeper.between = steps.append
+    look()
+    assert steps == ["begin", "vouch", "commit", "committed", "keep", "kept"]
+    assert bench.keeper.last().size == 4
+
+
+def test_a_head_that_was_found_is_not_signed_where_new_entries_fail(bench):
+    fail_at(bench, "keep", PowerOff())
+    with pytest.raises(PowerOff):
+        bench.commit("a")
+    fail_at(bench, "commit", ReadOnly("the standby does not answer"))
+    with pytest.raises(ReadOnly, match="standby"):
+        bench.commit("b")
+    assert bench.keeper.last().size == 3
+
+
 def test_a_database_behind_the_kept_head_signs_nothing(bench):
     old = list(bench.log.entries), dict(bench.log.heads), bench.log.head
     bench.commit("a")
