@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from psycopg.errors import OperationalError
+from psycopg.errors import Diagnostic, OperationalError
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -54,6 +54,27 @@ class BoundedConnection(psycopg.Connection[Any]):
     """
 
     deadline: float | None = 10.0  # seconds for an answer; None: however long
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._doubt = ""
+        self.add_notice_handler(self._hear)
+
+    def _hear(self, notice: Diagnostic) -> None:
+        if notice.severity_nonlocalized == "WARNING":
+            self._doubt = notice.message_primary or "a warning"
+
+    def commit(self) -> None:
+        """Commit, or raise where the server cannot promise what it was asked for.
+
+        A session whose wait for the standby is cancelled (``pg_cancel_backend``)
+        answers COMMIT as if all were well, with a warning: the commit is on one
+        machine.
+        """
+        self._doubt = ""
+        super().commit()
+        if self._doubt:
+            raise OperationalError(f"the commit may not last: {self._doubt}")
 
     def wait(
         self, gen: Any, interval: float = 0.1, timeout: float | None = None
