@@ -3,13 +3,16 @@
 import os
 from contextlib import contextmanager
 
+import psycopg
 from sqlalchemy import event
 
+from trace_node import node
 from trace_node.ledger.checkpoint import Checkpoint
 from trace_node.ledger.merkle import grow
 from trace_node.ledger.sequencer import Sequencer
 from trace_node.node import Node
 from trace_node.services.admission import LogAdmission
+from trace_node.store import postgres
 from trace_node.store.appending import SqlAppending
 from trace_node.store.log import KIND_MANIFEST, KIND_RECORD, SqlLog
 from trace_node.trust.merkle import leaf_hash
@@ -105,5 +108,40 @@ def late_commit():
     SqlLog.publish = lambda *_: None  # the open transaction holds the write lock
 
 
-SERVERS = {"": lambda: None, "late commit": late_commit}
+def no_idle_limit():
+    """Let a session hold the head's lock for ever while its worker is paused."""
+    postgres.IDLE_SECONDS = 0  # as the server reads it: never
+
+
+def hasty():
+    """Serve with a sequencer that keeps heads before they are durable."""
+    node.Sequencer = HastySequencer
+
+
+def trusting():
+    """Take every COMMIT that the server answers for a durable one."""
+    postgres.BoundedConnection.commit = psycopg.Connection.commit
+
+
+def eager():
+    """Sign a head that was found at once, before a commit has waited."""
+    guard = Sequencer._guard
+
+    def at_once(self, head, tx):
+        unkept = guard(self, head, tx)
+        if unkept:
+            self._keep(unkept)
+        return unkept
+
+    Sequencer._guard = at_once
+
+
+SERVERS = {
+    "": lambda: None,
+    "late commit": late_commit,
+    "no idle limit": no_idle_limit,
+    "hasty": hasty,
+    "trusting": trusting,
+    "eager": eager,
+}
 NODES = {"": Node, "sleepy": SleepyNode}
