@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DIR    ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check serve bench fuzz vectors lock clean
+.PHONY: help demo test check serve bench fuzz vectors failover lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,11 +54,22 @@ fuzz: $(VENV)/.dev ## mutate input for every reader, for TRACE_NODE_FUZZ_SECONDS
 	@TRACE_NODE_FUZZ_SECONDS=$${TRACE_NODE_FUZZ_SECONDS:-300} \
 	  $(BIN)/python -m pytest -q -s tests/fuzz $(ARGS)
 
+# Patroni runs as the database's user, so with the system's Python.
+.patroni/.made: requirements/failover.txt $(VENV)/.made
+	@rm -rf .patroni
+	@$(PIP) --python /usr/bin/python3 install --require-hashes --target .patroni -r $<
+	@touch $@
+
+failover: $(VENV)/.dev .patroni/.made ## break a cluster of databases under a working center (root, Debian; ten minutes)
+	@$(BIN)/python -m tests.failover $(ARGS)
+
 lock: ## renew the hash-pinned requirements (needs uv)
 	@cd requirements && uv pip compile ../pyproject.toml --group ../pyproject.toml:build --universal \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o runtime.txt
 	@cd requirements && uv pip compile ../pyproject.toml --group ../pyproject.toml:dev --universal \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -c runtime.txt -o dev.txt
+	@cd requirements && uv pip compile --group ../pyproject.toml:failover --universal \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o failover.txt
 
 clean: ## remove what was set up and made (never a center's directory)
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .patroni .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,7 @@
 """Builds broken on purpose: what the tests of this folder are there to catch."""
 
 import os
+import time
 from contextlib import contextmanager
 
 import psycopg
@@ -115,6 +116,14 @@ def no_idle_limit():
 
 def hasty():
     """Serve with a sequencer that keeps heads before they are durable."""
+    write = HastySequencer._write
+
+    def slowly(self, tx, entering):
+        growth = write(self, tx, entering)
+        time.sleep(0.1)  # wide enough to be stopped in
+        return growth
+
+    HastySequencer._write = slowly
     node.Sequencer = HastySequencer
 
 
