@@ -10,6 +10,7 @@ import typer
 import uvicorn
 
 from trace_node import config, node
+from trace_node.api import heap
 from trace_node.api.app import create_app
 from trace_node.api.wire import wire
 from trace_node.cli.output import Json, answer, machine
@@ -132,6 +133,7 @@ def run_server(made: node.Node, host: str, port: int) -> None:
             h11_max_incomplete_event_size=64 << 10,
         )
     )
+    heap.settle()
     server.run(sockets=[listener])
 
 
