@@ -45,6 +45,7 @@ from trace_node.trust.vkey import VerifierKey, make_vkey
 
 LOGGER = logging.getLogger("trace_node")
 USES = ("root", "center", "receipt", "log")
+FOLLOW_PAUSE = 0.02  # seconds between two steps of the follower
 ED25519_NOTE = 1  # C2SP signed-note: the algorithm byte of Ed25519 log keys
 
 
@@ -299,7 +300,9 @@ class Node:
         self._seen_size = size
 
     def _follow(self) -> None:
-        while self.follower.step() and not self._stopping.is_set():
+        # Between two steps the sequencer and the requests come first: a burst of
+        # thousands of entries read at once is a stall for everybody.
+        while self.follower.step() and not self._stopping.wait(FOLLOW_PAUSE):
             pass
         self.follower.tidy(self.clock(), self.settings.staged_hours * 3600)
 

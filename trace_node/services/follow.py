@@ -11,9 +11,10 @@ from trace_node.store.log import (
 )
 from trace_node.store.vault import Vault
 from trace_node.trust.record import parse_record
-from trace_node.trust.statement import decode_statement
+from trace_node.trust.statement import decode_statement, payload_of
 
-STEP = 2_000  # entries in one index transaction
+STEP = 500  # entries in one index transaction at most
+ROWS = 20_000  # and rows, give or take one manifest: what it holds in memory
 
 
 class Follower:
@@ -34,20 +35,25 @@ class Follower:
         entries = self._log.entries(start, start + STEP)
         if not entries:
             return False
-        rows = [row for entry in entries for row in self._rows(entry)]
-        subjects = [
-            (self._subject(entry), entry.index)
-            for entry in entries
-            if entry.kind == KIND_GOVERNANCE
-        ]
-        self._index.advance(entries[-1].index + 1, rows, subjects)
+        rows: list[tuple[bytes, int, int]] = []
+        subjects: list[tuple[str, int]] = []
+        end = start
+        for entry in entries:
+            if len(rows) >= ROWS:
+                break
+            rows += self._rows(entry)
+            if entry.kind == KIND_GOVERNANCE:
+                subjects.append((self._subject(entry), entry.index))
+            end = entry.index + 1
+        rows.sort()  # neighbours share pages of the index
+        self._index.advance(end, rows, subjects)
         return True
 
     def _rows(self, entry: LogEntry) -> list[tuple[bytes, int, int]]:
         if entry.kind == KIND_TICK:
             return []
         if entry.kind != KIND_MANIFEST:
-            return [(decode_statement(entry.statement).payload, entry.index, 0)]
+            return [(payload_of(entry.statement), entry.index, 0)]
         try:
             digests = self._log.manifest(entry.index)
         except NotFound:  # content-absent: completed later, or never

@@ -147,6 +147,20 @@ def decode_statement(raw: bytes) -> Statement:
     )
 
 
+def payload_of(raw: bytes) -> bytes:
+    """Return the payload of a statement that was decoded when it came in.
+
+    Its place is fixed from the end, so a reader of a long log need not decode.
+
+    Raises:
+        Malformed: no payload is there.
+    """
+    cut = len(raw) - _TAIL
+    if cut < 0 or raw[cut : cut + 3] != _MID or raw[cut + 35 : cut + 37] != _SIG:
+        raise Malformed("no payload where a statement has it", where="statement")
+    return raw[cut + 3 : cut + 35]
+
+
 def sign_statement(
     signer: Signer,
     *,
