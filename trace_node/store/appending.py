@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from trace_node.errors import Conflict, StoreCorrupt
 from trace_node.ledger.merkle import CompactRange
 from trace_node.ledger.sequencer import Candidate, Sealed, StoredHead
+from trace_node.store.rows import insert_rows
 from trace_node.store.statements import Statements
 from trace_node.trust.merkle import HASH_SIZE
 from trace_node.trust.statement import Statement
@@ -111,17 +112,16 @@ class SqlAppending:
             records.extend((d, size, None, None) for d, size in content.filed)
             if content.kind != KIND_MANIFEST and not content.records:
                 landed.append((content.statement.payload,))
-        run = self._connection.exec_driver_sql
-        run(self._sql.insert_entry, entries)
+        insert_rows(self._connection, self._sql.insert_entry, entries)
         if manifests:
-            run(self._sql.insert_manifest, manifests)
+            insert_rows(self._connection, self._sql.insert_manifest, manifests)
         if records:
             # In the order of their names, neighbours share pages of the index.
             records.sort(key=itemgetter(0))
-            run(self._sql.insert_record, records)
+            insert_rows(self._connection, self._sql.insert_record, records)
             landed.extend((row[0],) for row in records)
         if landed and self._one(self._sql.any_staged, ()):
-            run(self._sql.unstage, landed)
+            self._connection.exec_driver_sql(self._sql.unstage, landed)
 
     def read_back(self, first: int, count: int) -> list[bytes]:
         """Return the ``count`` entries from ``first`` as they are stored now."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from trace_node.store.log import OWN_LOG
+from trace_node.store.rows import insert_rows
 from trace_node.store.statements import IndexStatements
 
 
@@ -57,7 +58,8 @@ class SqlIndex:
                     [(subject, log, index) for subject, index in subjects],
                 )
             if rows:
-                connection.exec_driver_sql(
+                insert_rows(
+                    connection,
                     self._sql.insert_commitment,
                     [(digest, log, index, at) for digest, index, at in rows],
                 )
@@ -67,7 +69,8 @@ class SqlIndex:
         """Add rows of entries whose content came later; the cursor stays."""
         if rows:
             with self._engine.begin() as connection:
-                connection.exec_driver_sql(
+                insert_rows(
+                    connection,
                     self._sql.insert_commitment,
                     [(digest, log, index, at) for digest, index, at in rows],
                 )
