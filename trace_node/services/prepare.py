@@ -10,20 +10,21 @@ from trace_node.services.admission import kind_of
 from trace_node.store.log import KIND_GOVERNANCE, KIND_MANIFEST, ROW_LIMIT, Content
 from trace_node.store.vault import Vault
 from trace_node.trust.manifest import MAX_RECORDS, manifest_preimage
-from trace_node.trust.record import CONTENT_TYPES, Record, parse_record
+from trace_node.trust.record import CONTENT_TYPES, read_members
 from trace_node.trust.statement import Statement, decode_statement
 
 
-def check_record(data: bytes, rules: Rules) -> Record:
-    """Parse a record strictly and check it against the rules in force.
+def check_record(data: bytes, rules: Rules) -> str:
+    """Read a record strictly, check it against the rules in force; return its type.
 
     Raises:
         Malformed: it is no record.
         Refused: its body does not conform to the rules.
     """
-    record = parse_record(data)
-    rules.check(record.type, record.body)
-    return record
+    record = read_members(data)
+    kind: str = record["type"]
+    rules.check(kind, record["body"])
+    return kind
 
 
 class Preparer:
@@ -104,7 +105,7 @@ class Preparer:
         content.records, content.filed = rows, filed
 
 
-def _check_content(record: Record) -> None:
+def _check_content(kind: str) -> None:
     # A stranger's "sanction", stated as content, would read like the center's.
-    if record.type not in CONTENT_TYPES:
-        raise Refused(f"a {record.type} record is no content", where="type")
+    if kind not in CONTENT_TYPES:
+        raise Refused(f"a {kind} record is no content", where="type")

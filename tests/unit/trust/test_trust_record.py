@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trace_node.errors import LimitExceeded, Malformed, TraceNodeError
-from trace_node.trust import strictjson
+from trace_node.trust import base64url, strictjson
 from trace_node.trust.record import (
     CONTENT_TYPES,
     GOVERNANCE_TYPES,
@@ -18,6 +18,7 @@ from trace_node.trust.record import (
     ni,
     parse_ni,
     parse_record,
+    read_members,
 )
 
 TEXT = st.text(
@@ -202,6 +203,40 @@ def test_a_bad_envelope_is_refused_and_the_member_named(change):
     with pytest.raises(Malformed) as caught:
         parse_record(json.dumps(GOOD | change).encode())
     assert caught.value.where == ("" if "more" in change else next(iter(change)))
+
+
+@given(
+    st.text("AQgwBz-_9+/= \n", min_size=20, max_size=24)
+    | st.binary(min_size=14, max_size=18).map(base64url.encode)
+)
+def test_the_salt_is_what_the_decoder_takes(salt):
+    # A pattern decides while reading; the decoder is the reference.
+    data = json.dumps(GOOD | {"salt": salt}).encode()
+    try:
+        expected = base64url.decode(salt, size=16)
+    except Malformed:
+        with pytest.raises(Malformed) as caught:
+            read_members(data)
+        assert caught.value.where == "salt"
+    else:
+        assert read_members(data)["salt"] == salt
+        assert parse_record(data).salt == expected
+
+
+def test_what_is_remembered_of_one_record_does_not_pass_another():
+    # Profiles and times are remembered: by their text and by nothing else.
+    for _ in range(2):
+        read_members(json.dumps(GOOD).encode())
+        for change in (
+            {"profile": GOOD["profile"] + " "},
+            {"issued": GOOD["issued"] + " "},
+            {"issued": [GOOD["issued"]]},
+            {"profile": {GOOD["profile"]: 1}},
+            {"issued": GOOD["profile"]},
+            {"profile": GOOD["issued"]},
+        ):
+            with pytest.raises(Malformed):
+                read_members(json.dumps(GOOD | change).encode())
 
 
 @pytest.mark.parametrize("missing", sorted(GOOD))
