@@ -74,8 +74,11 @@ class Settings(BaseSettings):
     staged_hours: int = Field(
         default=24, ge=1, description="hours that a record may wait to be registered"
     )
+    waiting_seconds: float = Field(
+        default=0.4, gt=0, description="longest wait in line; beyond it writes are shed"
+    )
     waiting_entries: int = Field(
-        default=4_096, ge=1, description="statements in line before writes are shed"
+        default=65_536, ge=1, description="statements in line, whatever they wait"
     )
     waiting_bytes: int = Field(
         default=256 << 20, ge=1 << 20, description="the same in bytes"

@@ -26,6 +26,7 @@ from trace_node.services.founding import (
     make_keys,
     policy_body,
 )
+from trace_node.services.line import Room
 from trace_node.services.prepare import Preparer
 from trace_node.services.publish import Publisher
 from trace_node.services.receipts import Receipts
@@ -157,8 +158,12 @@ class Node:
             self.sequencer,
             self.admission,
             self.receipts,
-            waiting_limit=settings.waiting_entries,
-            waiting_bytes=settings.waiting_bytes,
+            room=Room(
+                settings.waiting_seconds,
+                settings.waiting_entries,
+                settings.waiting_bytes,
+            ),
+            timer=time.monotonic,
             told=Told(
                 lambda error: self._failed("sequencer", error),
                 lambda: self._worked("sequencer"),
@@ -220,8 +225,12 @@ class Node:
         salt = secrets.token_bytes(16)
         return registrar.say(self.keys.root, kind, body, self.clock(), salt)
 
-    def check_room(self) -> None:
+    def check_room(self, *, bulk: bool = False, late: float = 0.0) -> None:
         """Raise when the center takes no writes now; reads never ask this.
+
+        Args:
+            bulk: asked for one of many, which may wait behind single ones.
+            late: seconds by which the caller is behind with reading and answering.
 
         Raises:
             Overloaded: the line is full.
@@ -229,7 +238,7 @@ class Node:
         """
         if self.health.low_space:
             raise ReadOnly("the center's disk is nearly full")
-        self.intake.check_room()
+        self.intake.check_room(bulk=bulk, late=late)
 
     def start(self) -> None:
         """Settle what a crash may have left, then let the threads work."""

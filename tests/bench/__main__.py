@@ -1,14 +1,21 @@
 """``make bench``: run the benchmarks, print tables, and one JSON object at the end.
 
-python -m tests.bench [--scale 0.1] [single bulk audit scale fold]
+python -m tests.bench [--scale 0.1] [single overload bulk audit scale fold]
 """
 
 import argparse
 import json
 
-from tests.bench import audit, bulk, fold, scale, single
+from tests.bench import audit, bulk, fold, overload, scale, single
 
-ALL = {"single": single, "bulk": bulk, "audit": audit, "scale": scale, "fold": fold}
+ALL = {
+    "single": single,
+    "overload": overload,
+    "bulk": bulk,
+    "audit": audit,
+    "scale": scale,
+    "fold": fold,
+}
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from tests.bench import center
 from trace_node.config import load
 from trace_node.ledger.sequencer import Candidate
 from trace_node.node import Node
-from trace_node.services.submit import GROUP
+from trace_node.services.line import GROUP
 from trace_node.store.log import Content
 from trace_node.trust.statement import decode_statement
 

@@ -10,6 +10,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from trace_node.api.bodies import check_media, read_body
+from trace_node.api.pulse import Pulse
 from trace_node.errors import TraceNodeError
 from trace_node.ledger.sequencer import Candidate, Outcome, Placed
 from trace_node.node import Node
@@ -24,16 +25,29 @@ class Desk:
     def __init__(self, node: Node) -> None:
         self.node = node
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._pulse = Pulse()
 
-    def put(self, candidate: Candidate) -> "asyncio.Future[Outcome]":
-        """Put a candidate in line.
+    def check_room(self, *, bulk: bool = False) -> None:
+        """Raise when no write is taken now; asked before its body is read.
 
         Raises:
-            Overloaded: the line is full.
+            Overloaded: it would be answered too late.
+            ReadOnly: the center takes no writes.
+        """
+        self._pulse.start()
+        self.node.check_room(bulk=bulk, late=self._pulse.late)
+
+    def put(
+        self, candidate: Candidate, *, bulk: bool = False
+    ) -> "asyncio.Future[Outcome]":
+        """Put a candidate in line; ``bulk`` if it is one of many.
+
+        Raises:
+            Overloaded: the line is too long.
         """
         loop = self._loop = asyncio.get_running_loop()
         future: asyncio.Future[Outcome] = loop.create_future()
-        self.node.intake.put(candidate, future, self._deliver)
+        self.node.intake.put(candidate, future, self._deliver, bulk=bulk)
         return future
 
     def _deliver(self, results: list[tuple[Any, Outcome]]) -> None:
@@ -85,7 +99,7 @@ class Register:
             TraceNodeError: it was not registered, and why.
         """
         node = self._node
-        node.check_room()
+        self._desk.check_room()
         check_media(scope, *MEDIA)
         settings = node.settings
         body = await read_body(

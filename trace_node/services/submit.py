@@ -6,7 +6,6 @@ sequencer commit it. A group is whatever came while the one before was being mad
 durable, so it grows with the load by itself.
 """
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Condition, Thread
@@ -15,21 +14,11 @@ from typing import Any
 from trace_node.errors import Overloaded, ReadOnly, Refused, TraceNodeError
 from trace_node.ledger.sequencer import Candidate, Commit, Outcome, Placed, Sequencer
 from trace_node.services.admission import LogAdmission
+from trace_node.services.line import Deliver, Line, Room, Waiting
 from trace_node.services.receipts import Receipts
 from trace_node.store.log import Content
 
-GROUP = 512  # candidates in one commit at most
 RECOVERY_SECONDS = 2.0  # between tries after a failed commit
-GROUP_BYTES = 16 << 20  # and this many bytes of entries and records
-
-
-@dataclass(slots=True)
-class Waiting:
-    """A candidate in line, and who wants to know what became of it."""
-
-    candidate: Candidate
-    token: Any
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +34,6 @@ class Told:
     completed: Callable[[int], None]
 
 
-Deliver = Callable[[list[tuple[Any, Outcome]]], None]
-
-
 class Intake:
     """The line before the sequencer, and the one thread that works it off."""
 
@@ -57,9 +43,9 @@ class Intake:
         admission: LogAdmission,
         receipts: Receipts,
         *,
-        waiting_limit: int,
-        waiting_bytes: int,
+        room: Room,
         told: Told,
+        timer: Callable[[], float],
     ) -> None:
         """Make the line.
 
@@ -67,19 +53,17 @@ class Intake:
             sequencer: commits groups.
             admission: verifies signatures; belongs to the thread made here.
             receipts: makes the first receipt of a known statement again.
-            waiting_limit: candidates in line beyond which new ones are refused.
-            waiting_bytes: the same in bytes of entries and records.
+            room: what the line may hold before new ones are refused.
             told: who wants to know how it goes.
+            timer: seconds that only grow, from anywhere.
         """
         self._sequencer = sequencer
         self._admission = admission
         self._receipts = receipts
-        self._waiting_limit = waiting_limit
-        self._waiting_bytes = waiting_bytes
         self._told = told
+        self._timer = timer
         self._sick = False  # the last commit failed
-        self._line: deque[tuple[Waiting, Deliver]] = deque()
-        self._bytes = 0
+        self._line = Line(room)
         self._wake = Condition()
         self._stopping = False
         self._thread: Thread | None = None
@@ -102,25 +86,35 @@ class Intake:
         """How many candidates are in line."""
         return len(self._line)
 
-    def check_room(self) -> None:
-        """Raise ``Overloaded`` when the line is full (asked before reading)."""
-        if len(self._line) >= self._waiting_limit or self._bytes >= self._waiting_bytes:
-            raise Overloaded("too many statements wait to be registered")
+    @property
+    def wait(self) -> float:
+        """Seconds that a single statement would wait in line now, as it seems."""
+        return self._line.wait(self._timer())
 
-    def put(self, candidate: Candidate, token: Any, deliver: Deliver) -> None:
+    def check_room(self, *, bulk: bool = False, late: float = 0.0) -> None:
+        """Raise ``Overloaded`` when the line is too long (asked before reading)."""
+        self._line.check_room(self._timer(), bulk=bulk, late=late)
+
+    def put(
+        self, candidate: Candidate, token: Any, deliver: Deliver, *, bulk: bool = False
+    ) -> None:
         """Put a candidate in line; ``deliver`` gets (token, outcome) later.
 
+        Args:
+            candidate: prepared.
+            token: handed back with the outcome.
+            deliver: called in the sequencer's thread, once a group.
+            bulk: it is one of many, and may wait behind single ones.
+
         Raises:
-            Overloaded: the line is full, or the center is stopping.
+            Overloaded: the line is too long, or the center is stopping.
         """
-        self.check_room()
-        content: Content = candidate.content
-        size = len(candidate.entry) + sum(len(data) for _, data in content.records)
+        self.check_room(bulk=bulk)
+        waiting = Waiting.of(candidate, token, deliver)
         with self._wake:
             if self._stopping:
                 raise Overloaded("the center is stopping")
-            self._line.append((Waiting(candidate, token, size), deliver))
-            self._bytes += size
+            self._line.put(waiting, bulk=bulk)
             self._wake.notify()
 
     def register(self, candidate: Candidate) -> Placed:
@@ -134,19 +128,12 @@ class Intake:
             raise outcome
         return outcome
 
-    def _gather(self) -> list[tuple[Waiting, Deliver]]:
+    def _gather(self) -> list[Waiting]:
         with self._wake:
             while not self._line and not self._stopping:
                 if not self._wake.wait(RECOVERY_SECONDS if self._sick else None):
                     return []
-            group: list[tuple[Waiting, Deliver]] = []
-            size = 0
-            while self._line and len(group) < GROUP and size < GROUP_BYTES:
-                item = self._line.popleft()
-                size += item[0].size
-                group.append(item)
-            self._bytes -= size
-            return group
+            return self._line.take(self._timer())
 
     def _work(self) -> None:
         while True:
@@ -156,10 +143,12 @@ class Intake:
                     return
                 self.recover()
                 continue
-            outcomes = self._process([waiting.candidate for waiting, _ in group])
+            outcomes = self._process([waiting.candidate for waiting in group])
+            with self._wake:
+                self._line.done(self._timer())
             told: dict[Deliver, list[tuple[Any, Outcome]]] = {}
-            for (waiting, deliver), outcome in zip(group, outcomes, strict=True):
-                told.setdefault(deliver, []).append((waiting.token, outcome))
+            for waiting, outcome in zip(group, outcomes, strict=True):
+                told.setdefault(waiting.deliver, []).append((waiting.token, outcome))
             for deliver, results in told.items():
                 deliver(results)
 

@@ -1,5 +1,6 @@
 """The line before the log: who is answered what, and what one does to another."""
 
+import math
 from hashlib import sha256
 from threading import Event
 
@@ -16,6 +17,7 @@ from trace_node.errors import (
     TraceNodeError,
 )
 from trace_node.ledger.sequencer import Placed
+from trace_node.services.line import Room
 from trace_node.store.log import ROW_LIMIT
 from trace_node.trust.base64url import encode as base64url
 
@@ -198,12 +200,12 @@ def test_what_is_in_line_is_answered_before_the_end(told):
 
 def test_a_full_line_takes_no_more(told):
     intake = told.node.intake
-    intake._waiting_limit = 2
+    intake._line.room = Room(math.inf, 2, 1 << 20)
     for number in range(2):
         intake.put(prepare(told, told.single(number)), number, lambda results: None)
     with pytest.raises(Overloaded, match="too many"):
         intake.put(prepare(told, told.single(2)), 2, lambda results: None)
-    intake._waiting_limit, intake._waiting_bytes = 10, 1
+    intake._line.room = Room(math.inf, 10, 1)
     with pytest.raises(Overloaded, match="too many"):
         intake.check_room()
     intake.stop()

@@ -60,6 +60,11 @@ class NodeCollector(Collector):
             ),
             ("published_size", "entries published", node.publisher.size),
             ("waiting", "statements in line", node.intake.waiting),
+            (
+                "waiting_seconds",
+                "that a statement would wait in line",
+                node.intake.wait,
+            ),
             ("ready", "1 when the center takes writes", int(not health.reason())),
             ("uptime_seconds", "seconds", time.monotonic() - health.started),
         ):

@@ -89,11 +89,11 @@ class Bulk:
     async def _put(self, candidate: Candidate) -> "asyncio.Future[Outcome]":
         for _ in range(PATIENCE):
             try:
-                self._desk.node.check_room()
-                return self._desk.put(candidate)
+                self._desk.check_room(bulk=True)
+                return self._desk.put(candidate, bulk=True)
             except Overloaded:
                 await asyncio.sleep(0.1)
-        return self._desk.put(candidate)
+        return self._desk.put(candidate, bulk=True)
 
     async def next(self) -> TraceNodeError | Placed | None:
         """Return what became of the next submission, None after the last."""
@@ -171,7 +171,7 @@ def router(desk: Desk) -> APIRouter:
     )
     async def submit(request: Request) -> Answer:
         """Register a CBOR sequence of ``[statement, [record, …]]``."""
-        desk.node.check_room()
+        desk.check_room(bulk=True)
         check_media(request.scope, media, "application/octet-stream")
         bulk = Bulk(desk, request.receive)
         reader = asyncio.create_task(bulk.read())
