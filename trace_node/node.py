@@ -28,6 +28,7 @@ from trace_node.services.founding import (
 )
 from trace_node.services.line import Room
 from trace_node.services.prepare import Preparer
+from trace_node.services.priority import stand_back
 from trace_node.services.publish import Publisher
 from trace_node.services.receipts import Receipts
 from trace_node.services.submit import Intake, Told
@@ -46,6 +47,7 @@ from trace_node.trust.vkey import VerifierKey, make_vkey
 
 LOGGER = logging.getLogger("trace_node")
 USES = ("root", "center", "receipt", "log")
+SWITCH = 2e-4  # seconds that a thread keeps the interpreter while others want it
 FOLLOW_PAUSE = 0.02  # seconds between two steps of the follower
 ED25519_NOTE = 1  # C2SP signed-note: the algorithm byte of Ed25519 log keys
 
@@ -114,7 +116,9 @@ class Node:
             Unreachable: the database server does not answer.
             StoreCorrupt: what is stored does not lead to the head signed last.
         """
-        sys.setswitchinterval(0.001)  # the sequencer must not wait long for a turn
+        # Every socket that the loop reads costs it the interpreter lock and back:
+        # a millisecond for each, beside a busy sequencer, made seconds of hundreds.
+        sys.setswitchinterval(SWITCH)
         self.folder = folder
         self.settings = settings
         self.clock = clock or now
@@ -274,6 +278,7 @@ class Node:
         self.engines.dispose()
 
     def _repeat(self, name: str, work: Callable[[], None], pause: float) -> None:
+        stand_back()
         while True:
             ended = self._stopping.wait(pause)
             self._turn(name, work)

@@ -15,6 +15,7 @@ from trace_node.errors import Overloaded, ReadOnly, Refused, TraceNodeError
 from trace_node.ledger.sequencer import Candidate, Commit, Outcome, Placed, Sequencer
 from trace_node.services.admission import LogAdmission
 from trace_node.services.line import Deliver, Line, Room, Waiting
+from trace_node.services.priority import stand_back
 from trace_node.services.receipts import Receipts
 from trace_node.store.log import Content
 
@@ -136,6 +137,7 @@ class Intake:
             return self._line.take(self._timer())
 
     def _work(self) -> None:
+        stand_back()
         while True:
             group = self._gather()
             if not group:
