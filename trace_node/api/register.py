@@ -5,6 +5,7 @@ route of the same path (routes/entries.py) documents it and calls this.
 """
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -16,6 +17,7 @@ from trace_node.ledger.sequencer import Candidate, Outcome, Placed
 from trace_node.node import Node
 from trace_node.trust.statement import decode_statement
 
+PREPARING = 2  # threads that decode and check what comes in bulk
 MEDIA = ("application/cose", "application/octet-stream")
 
 
@@ -26,6 +28,9 @@ class Desk:
         self.node = node
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pulse = Pulse()
+        # Of their own: imports that fill the threads which reads share would make
+        # every receipt wait. Preparing holds the interpreter, so two are plenty.
+        self.preparing = ThreadPoolExecutor(PREPARING, "prepare")
 
     def check_room(self, *, bulk: bool = False) -> None:
         """Raise when no write is taken now; asked before its body is read.

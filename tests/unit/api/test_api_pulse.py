@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import threading
 import time
 from types import SimpleNamespace
 
@@ -72,3 +73,14 @@ async def test_what_comes_while_the_loop_is_behind_is_shed_unread(seconds, sheds
     register._desk, register._node = desk, desk.node
     with pytest.raises(Overloaded if sheds else AssertionError):
         await register.register({"headers": []}, receive)
+
+
+async def test_imports_leave_the_threads_of_reads_alone():
+    desk, gate = desk_of(math.inf), threading.Event()
+    loop = asyncio.get_running_loop()
+    busy = [loop.run_in_executor(desk.preparing, gate.wait, 10) for _ in range(99)]
+    try:
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: 7), 5) == 7
+    finally:
+        gate.set()
+        await asyncio.gather(*busy)

@@ -72,8 +72,11 @@ class Bulk:
         self, statement: bytes, records: list[bytes]
     ) -> "asyncio.Future[Outcome] | TraceNodeError":
         try:
-            candidate = await asyncio.to_thread(
-                self._desk.node.preparer.prepare, statement, records
+            candidate = await asyncio.get_running_loop().run_in_executor(
+                self._desk.preparing,
+                self._desk.node.preparer.prepare,
+                statement,
+                records,
             )
         except TraceNodeError as error:
             return error
