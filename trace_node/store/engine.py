@@ -50,6 +50,7 @@ def open_sqlite(path: Path, *, synchronous: str = "FULL") -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
         module=driver,
+        hide_parameters=True,  # an error is logged; records are nobody's to read there
         pool_size=8,
         max_overflow=8,
         connect_args={

@@ -158,6 +158,7 @@ def open_postgres(
         # What an error or a log line may show of it: no password.
         f"{DRIVER}://",
         creator=connect,
+        hide_parameters=True,  # an error is logged; records are nobody's to read there
         pool_size=POOL,
         max_overflow=POOL,
         pool_timeout=seconds,
