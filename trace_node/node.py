@@ -266,8 +266,8 @@ class Node:
 
     def stop(self) -> None:
         """Finish the line, publish the last head, close everything."""
-        self._stopping.set()
         self.intake.stop()
+        self._stopping.set()  # only now: the last turn publishes what the line left
         for thread in self._threads:
             thread.join()
         self.close()
