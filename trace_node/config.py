@@ -6,7 +6,7 @@ change them; what formats.md freezes is not.
 """
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -44,6 +44,36 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8080, ge=0, le=65535, description="port to listen on")
+    tls_cert: Path | None = Field(
+        default=None, description="PEM chain to serve HTTPS with; from DIR on"
+    )
+    tls_key: Path | None = Field(
+        default=None, description="PEM key of the certificate, not encrypted"
+    )
+    workers: int = Field(
+        default=1, ge=1, le=64, description="processes that serve; 2 need PostgreSQL"
+    )
+    stop_seconds: float = Field(
+        default=10.0, gt=0, le=600, description="seconds a graceful stop may take"
+    )
+    connections: int = Field(
+        default=4_096, ge=1, description="connections a worker holds; idle ones yield"
+    )
+    connections_each: int = Field(
+        default=1_024, ge=1, description="the same of one client address"
+    )
+    log: Literal["auto", "json", "text"] = Field(
+        default="auto", description="form of the log; auto: text on a terminal"
+    )
+    access_log: Literal["off", "problems", "all"] = Field(
+        default="problems", description="requests that are logged"
+    )
+    access_every: int = Field(
+        default=1, ge=1, description="of all the others, one in so many"
+    )
+    slow_seconds: float = Field(
+        default=1.0, gt=0, description="seconds that make a request a problem"
+    )
 
     database_url: SecretStr = Field(
         default=SecretStr(""),
