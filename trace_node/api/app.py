@@ -1,5 +1,6 @@
 """The application: the framework for most, a short cut for the hot path."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,10 +12,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trace_node import __version__
+from trace_node.api.access import Access
 from trace_node.api.bodies import Disconnected
+from trace_node.api.figures import Figures
 from trace_node.api.problems import CBOR, JSON, WireProblem, is_scrapi, render
 from trace_node.api.register import Desk, Register
 from trace_node.api.routes import entries, health, log, records, submissions
+from trace_node.api.stopping import Stop, Stream
 from trace_node.errors import Malformed, ReadOnly, StoreCorrupt, TraceNodeError
 from trace_node.node import LOGGER, Node
 
@@ -22,14 +26,22 @@ PATH_LIMIT = 2_048  # bytes of a request target
 STORE_FAILURES = (OSError, SQLAlchemyError)  # disk full or gone, database locked
 
 
-def create_app(node: Node) -> "Front":
-    """Return the ASGI application of ``node``; it starts and stops the node."""
+def create_app(node: Node, figures: Figures | None = None) -> Access:
+    """Return the ASGI application of ``node``; it starts and stops the node.
+
+    Args:
+        node: answers.
+        figures: of all workers, where there are several.
+    """
+    figures = figures or Figures(node, Stop())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         node.start()
+        figures.start()
         yield
-        node.stop()
+        await asyncio.to_thread(node.stop)  # it waits; what it answers must go out
+        await asyncio.to_thread(figures.end)
 
     app = FastAPI(
         title="trace-node",
@@ -46,22 +58,27 @@ def create_app(node: Node) -> "Front":
     app.include_router(log.router(node))
     app.include_router(records.router(node))
     app.include_router(submissions.router(desk))
-    app.include_router(health.router(node))
+    app.include_router(health.router(node, figures))
     app.add_exception_handler(TraceNodeError, _trace_node_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     for kind in STORE_FAILURES:
         app.add_exception_handler(kind, _store_failure)
     _document_problems(app)
-    return Front(app, register)
+    front = Front(app, register, figures.stop, node.settings.body_seconds)
+    return Access(front, node.settings, figures)
 
 
 class Front:
-    """Outermost: bounds the request line, takes the hot path, catches the rest."""
+    """Bounds the request line and streams, takes the hot path, catches the rest."""
 
-    def __init__(self, app: ASGIApp, register: Register) -> None:
+    def __init__(
+        self, app: ASGIApp, register: Register, stop: Stop, patience: float
+    ) -> None:
         self._app = app
         self._register = register
+        self._stop = stop
+        self._patience = patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
@@ -75,6 +92,9 @@ class Front:
                 await self._register(scope, receive, send)
             elif scope["method"] == "HEAD":  # the server leaves the body out
                 await self._app({**scope, "method": "GET"}, receive, send)
+            elif scope["path"] == "/submissions":  # it may go on for hours
+                receive = Stream(self._stop, receive, self._patience)
+                await self._app(scope, receive, send)
             else:
                 await self._app(scope, receive, send)
         except Disconnected:

@@ -170,6 +170,7 @@ class Figures:
                 "log_size": last.size if last else 0,
                 "published_size": node.publisher.size,
                 "waiting": node.intake.waiting,
+                "waiting_seconds": node.intake.wait,
                 "connections": self.connections,
                 "uptime_seconds": time.monotonic() - health.started,
             },

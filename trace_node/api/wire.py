@@ -2,14 +2,21 @@
 
 The server library waits for ever for a request's head, for a client that reads
 no answer, and for the rest of a body that was already answered; and it takes a
-head of any size. Each of them is a way to hold connections and memory for
-nothing, so each has an end here.
+head of any size, and connections without number. Each of them is a way to hold
+connections and memory for nothing, so each has an end here.
+
+When the process stops, a connection between two requests is not closed at once:
+the client may be sending the next one this moment, and would never know whether
+it was read. For a short while it may; the answer says that the connection closes.
 """
 
 import asyncio
 from typing import Any
 
+from trace_node.api.lobby import Guest, Lobby
 from trace_node.api.problems import WireProblem, render
+from trace_node.api.stopping import Stop
+from trace_node.errors import Overloaded, TraceNodeError
 
 try:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as _Protocol
@@ -26,9 +33,13 @@ class Wire(_Protocol):
     """An HTTP/1.1 connection that does not wait for ever."""
 
     patience = 15.0  # seconds for a request's head, all of it
+    linger = 1.0  # seconds for a last request when the process stops
+    lobby: Lobby | None = None  # who counts connections
+    stop: Stop | None = None  # who knows whether the process stops
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
+        self.before: Guest | None = None  # the handshake that led here
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._in_head = False
@@ -38,10 +49,17 @@ class Wire(_Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for the first request."""
         super().connection_made(transport)
+        if not self._enter():
+            self._refuse(Overloaded("too many connections are open"))
+            return
         self._watch()
+        if self._stopping():  # it came at the last moment
+            self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers."""
+        if self.lobby is not None:
+            self.lobby.leave(self)
         self._stop_head_timer()
         self._stop_stall_timer()
         self._let_go()
@@ -58,7 +76,7 @@ class Wire(_Protocol):
         if self._in_head:
             self._head_size += len(data)
             if self._head_size > HEAD_LIMIT:
-                self._refuse(431, f"a head is at most {HEAD_LIMIT} bytes")
+                self._refuse(_wrong(431, f"a head is at most {HEAD_LIMIT} bytes"))
                 return
         self._watch()
 
@@ -85,7 +103,38 @@ class Wire(_Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer bytes that are no HTTP, in the form of all our problems."""
-        self._refuse(400, msg)
+        self._refuse(_wrong(400, msg))
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, if it is not there yet."""
+        super().on_response_complete()
+        if self.lobby is not None and _answered(self.cycle):
+            self.lobby.idle(self)
+
+    def yield_room(self) -> None:
+        """Close: another connection needs the room, and this one serves nothing."""
+        self.transport.close()
+
+    def shutdown(self) -> None:
+        """Let the request under way, or one last one, be answered."""
+        if _answered(self.cycle):
+            self.loop.call_later(self.linger, self._end_idle)
+        else:
+            super().shutdown()
+
+    def _enter(self) -> bool:
+        if self.lobby is None:
+            return True
+        if self.before is not None:
+            self.lobby.leave(self.before)
+        return self.lobby.enter(self, self.client[0] if self.client else "")
+
+    def _stopping(self) -> bool:
+        return self.stop is not None and self.stop.is_set()
+
+    def _end_idle(self) -> None:
+        if _answered(self.cycle) and not self.transport.is_closing():
+            self.transport.close()
 
     def _unsupported_upgrade_warning(self) -> None:
         """Serve it as if it had not asked; a stranger must not fill the journal."""
@@ -118,13 +167,12 @@ class Wire(_Protocol):
         if not self.transport.is_closing():
             self.transport.close()
 
-    def _refuse(self, status: int, detail: str) -> None:
+    def _refuse(self, error: TraceNodeError) -> None:
         # Inside or before another answer it would be taken for that one.
         if _answered(self.cycle) or _unanswered(self.cycle):
-            problem = WireProblem(status, detail, where="request")
-            status, headers, body = render(problem, "")
+            status, headers, body = render(error, "")
             headers |= {"content-length": str(len(body)), "connection": "close"}
-            lines = [f"HTTP/1.1 {status} {problem.type}"]
+            lines = [f"HTTP/1.1 {status} {error.type}"]
             lines += [f"{name}: {value}" for name, value in headers.items()]
             self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         self.transport.close()
@@ -132,6 +180,10 @@ class Wire(_Protocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._served = cycle
+        if self._stopping():
+            cycle.keep_alive = False
+        if self.lobby is not None:
+            self.lobby.busy(self)
         super()._start_asgi_task(cycle, app)
 
     def _let_go(self) -> None:
@@ -141,9 +193,27 @@ class Wire(_Protocol):
             self._served.message_event.set()
 
 
-def wire(patience: float) -> type[Wire]:
-    """Return the protocol of a server that waits ``patience`` seconds."""
-    return type("Wire", (Wire,), {"patience": patience})
+def wire(
+    patience: float,
+    *,
+    linger: float = 1.0,
+    lobby: Lobby | None = None,
+    stop: Stop | None = None,
+) -> type[Wire]:
+    """Return the protocol of a server.
+
+    Args:
+        patience: seconds that it waits.
+        linger: seconds for a last request when the process stops.
+        lobby: counts its connections.
+        stop: knows whether the process stops.
+    """
+    members = {"patience": patience, "linger": linger, "lobby": lobby, "stop": stop}
+    return type("Wire", (Wire,), members)
+
+
+def _wrong(status: int, detail: str) -> WireProblem:
+    return WireProblem(status, detail, where="request")
 
 
 def _answered(cycle: Any) -> bool:
