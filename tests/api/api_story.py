@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -111,10 +112,11 @@ class Served:
     port: int
     process: subprocess.Popen
     receipt_key: object
+    scheme: str = "http"
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def client(self, **given):
         return httpx.Client(base_url=self.url, timeout=10, **given)
@@ -235,21 +237,27 @@ def make(folder, **settings):
         node.close()
 
 
-def serve(folder, receipt_key, env=None):
-    """Serve the center in ``folder`` on a port of the system's choice."""
+def serve(folder, receipt_key, env=None, arguments=(), broken=""):
+    """Serve the center in ``folder`` on a port of the system's choice.
+
+    ``broken`` names a build that a test must catch, see broken_server.py.
+    """
+    program = [str(Path(__file__).with_name("broken_server.py")), broken]
+    command = [sys.executable, *(program if broken else ["-m", "trace_node"])]
+    command += ["serve", str(folder), "--port", "0"]
     log = folder.parent / "serve.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "trace_node", "serve", str(folder), "--port", "0"],
+            [*command, *map(str, arguments)],
             stdout=subprocess.DEVNULL,
             stderr=stream,
             env={**os.environ, **(env or {})},
         )
     end = time.monotonic() + READY_SECONDS
     while time.monotonic() < end and process.poll() is None:
-        told = re.search(r"on http://127\.0\.0\.1:(\d+)", log.read_text())
+        told = re.search(r"on (https?)://127\.0\.0\.1:(\d+)", log.read_text())
         if told:
-            served = Served(folder, int(told[1]), process, receipt_key)
+            served = Served(folder, int(told[2]), process, receipt_key, told[1])
             if is_ready(served):
                 return served
         time.sleep(0.02)
@@ -259,7 +267,9 @@ def serve(folder, receipt_key, env=None):
 
 def is_ready(served):
     try:
-        return httpx.get(f"{served.url}/health/ready", timeout=5).status_code == 200
+        context = ssl._create_unverified_context()  # who it is is not asked here
+        url = f"{served.url}/health/ready"
+        return httpx.get(url, timeout=5, verify=context).status_code == 200
     except httpx.HTTPError:
         return False
 

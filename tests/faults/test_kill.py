@@ -131,7 +131,19 @@ async def party_add(folder, key):
     return out
 
 
-def test_two_servers_and_a_command_line_on_one_center_share_one_log(tmp_path, zygote):
+@pytest.fixture(scope="module")
+def unlocked():
+    """Servers that do not hold their folder: each stands for any other process."""
+    zygote = Zygote("unlocked")
+    yield zygote
+    zygote.close()
+
+
+def test_two_processes_and_a_command_line_on_one_center_share_one_log(
+    tmp_path, unlocked
+):
+    """Two servers are refused; commands beside one are not, and write as it does."""
+    zygote = unlocked
     folder = new_center(tmp_path / "center")
     dice = random.Random(SEED)
     work = Work(dice.randrange(1 << 32))

@@ -28,6 +28,7 @@ from types import FrameType
 
 import uvicorn
 
+from trace_node.api import heap
 from trace_node.api.app import create_app
 from trace_node.api.door import BACKLOG, Door
 from trace_node.api.figures import Figures
@@ -182,6 +183,7 @@ class Server(uvicorn.Server):
             self._wire.patience,
             shared=self._watched,
         )
+        heap.settle()
         self._door.open()
         self._tell_started()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from cryptography import x509
 
 from trace_node.errors import Misuse
-from trace_node.node import now
+from trace_node.local import now
 
 LOGGER = logging.getLogger("trace_node")
 SOON = 14 * 86_400  # seconds before its end from which a certificate is warned of

@@ -25,7 +25,11 @@ root = TyperGroup(
     no_args_is_help=True,
     commands=[
         Lazy("center", "init", "Found a center: keys, settings, database, entry 0."),
-        Lazy("center", "serve", "Serve the center until Ctrl-C or SIGTERM."),
+        Lazy(
+            "serve",
+            "serve",
+            "Serve the center until Ctrl-C or SIGTERM; SIGHUP renews the certificate.",
+        ),
         Lazy("center", "party", "Who may register."),
         Lazy("signing", "keys", "Keys of a party."),
         Lazy("signing", "statement", "Signed statements."),

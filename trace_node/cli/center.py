@@ -1,18 +1,12 @@
-"""Commands of who runs a center: init, serve, party add."""
+"""Commands of who runs a center: init, party add."""
 
-import logging
 import shutil
-import socket
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
 
 from trace_node import config, node
-from trace_node.api import heap
-from trace_node.api.app import create_app
-from trace_node.api.wire import wire
 from trace_node.cli.output import Json, answer, machine
 from trace_node.errors import Conflict, Malformed, Misuse
 from trace_node.store.keys import load_public
@@ -25,7 +19,6 @@ parties = typer.Typer(help="Who may register.", no_args_is_help=True)
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(init)
-    app.command()(serve)
     app.add_typer(parties, name="party")
     parties.command("add")(party_add)
 
@@ -80,61 +73,6 @@ def _found(folder: Path, settings: config.Settings) -> node.Node:
             for path in folder.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         raise
-
-
-def serve(
-    folder: Dir,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
-) -> None:
-    """Serve the center until Ctrl-C or SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    for library in ("alembic", "uvicorn"):
-        logging.getLogger(library).setLevel(logging.WARNING)
-    settings = config.load(folder, host=host, port=port)
-    made = node.Node(folder, settings)
-    run_server(made, settings.host, settings.port)
-
-
-def run_server(made: node.Node, host: str, port: int) -> None:
-    """Serve ``made`` on an address until told to stop.
-
-    Raises:
-        Misuse: the address cannot be listened on.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        raise Misuse(f"cannot listen on {host}:{port}: {error.strerror}") from None
-    bound = listener.getsockname()[1]
-    logging.getLogger("trace_node").info(
-        "%s serves %s on http://%s:%d",
-        made.settings.name,
-        made.settings.origin,
-        host,
-        bound,
-    )
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(made),
-            http=wire(made.settings.body_seconds),
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=10,
-            h11_max_incomplete_event_size=64 << 10,
-        )
-    )
-    heap.settle()
-    server.run(sockets=[listener])
 
 
 def party_add(
