@@ -66,6 +66,8 @@ failover: $(VENV)/.dev .patroni/.made ## break a cluster of databases under a wo
 lock: ## renew the hash-pinned requirements (needs uv)
 	@cd requirements && uv pip compile ../pyproject.toml --group ../pyproject.toml:build --universal \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o runtime.txt
+	@cd requirements && uv pip compile --group ../pyproject.toml:s3 --universal \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -c runtime.txt -o s3.txt
 	@cd requirements && uv pip compile ../pyproject.toml --group ../pyproject.toml:dev --universal \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -c runtime.txt -o dev.txt
 	@cd requirements && uv pip compile --group ../pyproject.toml:failover --universal \

@@ -14,6 +14,7 @@
     ├── ReadOnly             the center must not sign now (503)
     ├── Misuse               the command line or configuration is wrong (exit 2)
     ├── Unreachable          the other side cannot be asked (exit 1)
+    │   └── BlobsDown        the center's own object store does not answer (503)
     └── StoreCorrupt         what was stored is not what is read: never served
 
 Each carries ``type``, a stable name for machines (RFC 9457 ``type`` after the
@@ -135,6 +136,14 @@ class Unreachable(TraceNodeError):
 
     type = "unreachable"
     status = 503
+
+
+class BlobsDown(Unreachable):
+    """The object store beside the database does not answer; small records go on."""
+
+    type = "blobs-down"
+    retry_after = 5
+    help = "Send it again later; the operator finds the reason under /health/ready."
 
 
 class StoreCorrupt(TraceNodeError):
