@@ -147,9 +147,10 @@ class LogAdmission:
         return Candidate(statement.identity, raw, Content(statement, KIND_TICK))
 
     def _check_files(self, content: Content) -> None:
-        # Written before the lock; the vault's tidying may have come between.
+        # Staged before the lock; the vault's tidying may have come between. The
+        # row tells, so that no commit waits for the blobs.
         for digest, _ in content.filed:
-            if not self._vault.has_file(digest):
+            if not self._vault.has(digest):
                 raise Refused("a record was dropped: send it again", where="records")
 
     def _record_of(self, statement: Statement) -> bytes:

@@ -90,7 +90,7 @@ class Preparer:
             content.digests = digests
         elif digests != [payload]:
             raise Refused("the record is not the statement's", where="records[0]")
-        rows, filed = [], []
+        rows, large = [], []
         for position, (digest, data) in enumerate(zip(digests, records, strict=True)):
             try:
                 _check_content(check_record(data, self._rules))
@@ -100,9 +100,10 @@ class Preparer:
             if len(data) <= ROW_LIMIT:
                 rows.append((digest, data))
             else:
-                self._vault.file(digest, data)
-                filed.append((digest, len(data)))
-        content.records, content.filed = rows, filed
+                large.append((digest, data))
+        self._vault.stage_large(large)
+        content.records = rows
+        content.filed = [(digest, len(data)) for digest, data in large]
 
 
 def _check_content(kind: str) -> None:

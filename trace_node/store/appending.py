@@ -92,7 +92,7 @@ class SqlAppending:
 
     def write(self, first: int, candidates: Sequence[Candidate]) -> None:
         """Write entries with their manifests and records from index ``first``."""
-        entries, manifests, landed = [], [], []
+        entries, manifests, landed, governance = [], [], [], []
         records: list[tuple[Any, ...]] = []
         for index, candidate in enumerate(candidates, first):
             content: Content = candidate.content
@@ -110,6 +110,8 @@ class SqlAppending:
                 manifests.append((self._log, index, b"".join(content.digests)))
             records.extend((d, len(data), None, data) for d, data in content.records)
             records.extend((d, size, None, None) for d, size in content.filed)
+            if content.kind == KIND_GOVERNANCE:
+                governance += [(data, digest) for digest, data in content.records]
             if content.kind != KIND_MANIFEST and not content.records:
                 landed.append((content.statement.payload,))
         insert_rows(self._connection, self._sql.insert_entry, entries)
@@ -120,6 +122,10 @@ class SqlAppending:
             records.sort(key=itemgetter(0))
             insert_rows(self._connection, self._sql.insert_record, records)
             landed.extend((row[0],) for row in records)
+        if governance:
+            # What the fold needs is a row, also where it was a blob before: no
+            # commit may depend on the blobs, nor on a blob that is being dropped.
+            run(self._sql.fill_record, governance)
         if landed and self._one(self._sql.any_staged, ()):
             self._connection.exec_driver_sql(self._sql.unstage, landed)
 

@@ -92,8 +92,19 @@ class Statements:
         )
         # The same record may come again in another statement: the first stays.
         self.insert_record = self._text(self._insert(record).on_conflict_do_nothing())
+        # A record whose `staged` is below zero is doomed: for all but `drop` it is
+        # not here (store.vault).
+        staged = record.c.staged >= literal_column("0")
         self.unstage = self._text(
-            update(record).values(staged=null()).where(record.c.digest == b("digest"))
+            update(record)
+            .values(staged=null())
+            .where(record.c.digest == b("digest"), staged)
+        )
+        # content, digest
+        self.fill_record = self._text(
+            update(record)
+            .values(staged=null(), content=b("content"))
+            .where(record.c.digest == b("digest"), record.c.content.is_(None))
         )
         self.any_staged = self._text(
             select(record.c.staged)
@@ -161,10 +172,16 @@ class Statements:
                 manifest.c.log == b("log"), manifest.c.entry_index == b("index")
             )
         )
+        self._vault(record)
+        self._known = lru_cache(512)(self._known_of)
+
+    def _vault(self, record: Any) -> None:
+        b = bindparam
+        staged = record.c.staged >= literal_column("0")
         # digest
         self.record = self._text(
             select(record.c.size, record.c.content).where(
-                record.c.digest == b("digest")
+                record.c.digest == b("digest"), or_(record.c.staged.is_(None), staged)
             )
         )
         self.staged_bytes = self._text(
@@ -174,17 +191,39 @@ class Statements:
         )
         self.staged_digests = self._text(
             select(record.c.digest)
-            .where(record.c.staged.is_not(None), record.c.staged < b("before"))
+            .where(staged, record.c.staged < b("before"))
             .order_by(record.c.staged)
             .limit(literal_column("1000"))
             .offset(literal_column("0"))
         )
         self.drop_staged = self._text(
             delete(record).where(
-                record.c.digest == b("digest"), record.c.staged.is_not(None)
+                record.c.digest == b("digest"), staged, record.c.content.is_not(None)
             )
         )
-        self._known = lru_cache(512)(self._known_of)
+        # doom (seconds below zero), digest; after `drop_staged`, so only of blobs
+        self.doom = self._text(
+            update(record)
+            .values(staged=b("doom"))
+            .where(record.c.digest == b("digest"), staged)
+        )
+        doomed = record.c.staged < literal_column("0")
+        self.doom_of = self._text(
+            select(record.c.staged).where(record.c.digest == b("digest"), doomed)
+        )
+        # after (seconds below zero: doomed before)
+        self.doomed = self._text(
+            select(record.c.digest, record.c.staged)
+            .where(doomed, record.c.staged > b("after"))
+            .limit(literal_column("1000"))
+            .offset(literal_column("0"))
+        )
+        # digest, doom
+        self.forget = self._text(
+            delete(record).where(
+                record.c.digest == b("digest"), record.c.staged == b("doom")
+            )
+        )
 
     def known(self, log: int, identities: Sequence[bytes]) -> tuple[str, Any]:
         """Return the statement for the indexes of identities, and its values."""

@@ -6,9 +6,10 @@ import pytest
 from sqlalchemy import text
 
 from trace_node.errors import NotFound, Overloaded, StoreCorrupt
+from trace_node.store import vault as module
 from trace_node.store.engine import reading
 from trace_node.store.log import ROW_LIMIT
-from trace_node.store.vault import Vault
+from trace_node.store.vault import MINUTE, Vault
 
 SMALL = b"a small record"
 LARGE = b"a large record" * ROW_LIMIT
@@ -19,10 +20,24 @@ def name(data):
     return sha256(data).digest()
 
 
+class Clock:
+    seconds = 1_000
+
+    def __call__(self):
+        return self.seconds
+
+
 @pytest.fixture
-def make(center, tmp_path):
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def make(center, place, clock):
     def make(limit=LIMIT):
-        return Vault(center, reading(center), tmp_path / "vault", staged_limit=limit)
+        return Vault(
+            center, reading(center), place.blobs, staged_limit=limit, clock=clock
+        )
 
     return make
 
@@ -32,12 +47,12 @@ def vault(make):
     return make()
 
 
-def file_of(tmp_path, data):
+def blob_of(data):
     text = name(data).hex()
-    return tmp_path / "vault" / text[:2] / text[2:4] / text
+    return f"vault/{text[:2]}/{text[2:4]}/{text}"
 
 
-@pytest.mark.parametrize("data", [SMALL, LARGE], ids=["row", "file"])
+@pytest.mark.parametrize("data", [SMALL, LARGE], ids=["row", "blob"])
 def test_a_record_comes_back_as_it_was(vault, data):
     assert vault.stage(name(data), data, 10)
     assert vault.has(name(data))
@@ -45,18 +60,18 @@ def test_a_record_comes_back_as_it_was(vault, data):
     assert not vault.stage(name(data), data, 11)
 
 
-def test_small_records_are_rows_and_large_ones_files(vault, tmp_path):
+def test_small_records_are_rows_and_large_ones_files(vault, place):
     vault.stage(name(SMALL), SMALL, 1)
     vault.stage(name(LARGE), LARGE, 1)
-    assert not file_of(tmp_path, SMALL).exists()
-    assert file_of(tmp_path, LARGE).read_bytes() == LARGE
+    assert place.all() == {blob_of(LARGE)}
+    assert place.get(blob_of(LARGE)) == LARGE
 
 
-def test_a_record_of_the_limit_is_a_row(vault, tmp_path):
+def test_a_record_of_the_limit_is_a_row(vault, place):
     for extra in (0, 1):
         data = b"x" * (ROW_LIMIT + extra)
         vault.stage(name(data), data, 1)
-        assert file_of(tmp_path, data).exists() == bool(extra)
+        assert (blob_of(data) in place.all()) == bool(extra)
         assert vault.read(name(data)) == data
 
 
@@ -76,20 +91,70 @@ def test_a_bit_flipped_in_a_row_is_never_served(vault, center, bit):
         vault.read(name(SMALL))
 
 
-def test_a_bit_flipped_in_a_file_is_never_served(vault, tmp_path):
+def spoiled(kind):
+    if kind == "short":
+        return LARGE[:-1]
+    if kind == "empty":
+        return b""
+    data = bytearray(LARGE)
+    data[12_345] ^= 1
+    return bytes(data)
+
+
+SPOILED = pytest.mark.parametrize("kind", ["flipped", "short", "empty"])
+
+
+@SPOILED
+def test_a_spoiled_blob_is_never_served(vault, place, kind):
     vault.stage(name(LARGE), LARGE, 1)
-    with file_of(tmp_path, LARGE).open("r+b") as file:
-        file.seek(12_345)
-        file.write(b"!")
+    place.put(blob_of(LARGE), spoiled(kind))
     with pytest.raises(StoreCorrupt, match="changed at rest"):
         vault.read(name(LARGE))
 
 
-def test_a_file_that_is_gone_is_told(vault, tmp_path):
+def test_a_build_that_does_not_hash_what_it_reads_serves_it(vault, place, monkeypatch):
+    """The control: without the hash the test above goes red."""
+    monkeypatch.setattr(module, "sha256", lambda data: Anything())
     vault.stage(name(LARGE), LARGE, 1)
-    file_of(tmp_path, LARGE).unlink()
+    place.put(blob_of(LARGE), spoiled("flipped"))
+    assert vault.read(name(LARGE)) == spoiled("flipped")
+
+
+class Anything:
+    def digest(self):
+        return self
+
+    def __eq__(self, _other):
+        return True
+
+    __hash__ = None
+
+
+def test_a_blob_that_is_gone_is_told(vault, place):
+    vault.stage(name(LARGE), LARGE, 1)
+    place.delete(blob_of(LARGE))
     with pytest.raises(StoreCorrupt, match="gone"):
         vault.read(name(LARGE))
+
+
+@pytest.mark.parametrize("kind", ["flipped", "short", "gone"])
+def test_whoever_brings_a_record_again_mends_it(vault, place, kind):
+    vault.stage(name(LARGE), LARGE, 1)
+    vault.settle([name(LARGE)])
+    if kind == "gone":
+        place.delete(blob_of(LARGE))
+    else:
+        place.put(blob_of(LARGE), spoiled(kind))
+    assert not vault.stage(name(LARGE), LARGE, 2)
+    assert vault.read(name(LARGE)) == LARGE
+    assert place.get(blob_of(LARGE)) == LARGE
+
+
+def test_a_stray_blob_is_not_believed(vault, place):
+    # A crash left it before its row, or the disk spoiled it meanwhile.
+    place.put(blob_of(LARGE), spoiled("flipped"))
+    assert vault.stage(name(LARGE), LARGE, 1)
+    assert vault.read(name(LARGE)) == LARGE
 
 
 def test_no_more_is_staged_than_the_limit(make):
@@ -129,14 +194,82 @@ def test_settled_records_stay_and_are_no_longer_staged(vault):
     assert vault.measure() == 0
 
 
-@pytest.mark.parametrize("data", [SMALL, LARGE], ids=["row", "file"])
-def test_dropped_records_leave_nothing(vault, tmp_path, data):
-    vault.stage(name(data), data, 1)
-    vault.drop([name(data)])
-    assert not vault.has(name(data))
-    assert not file_of(tmp_path, data).exists()
-    assert vault.stage(name(data), data, 2)
-    assert vault.read(name(data)) == data
+def test_dropped_rows_leave_nothing(vault):
+    vault.stage(name(SMALL), SMALL, 1)
+    vault.drop([name(SMALL)])
+    assert not vault.has(name(SMALL))
+    assert vault.stage(name(SMALL), SMALL, 2)
+    assert vault.read(name(SMALL)) == SMALL
+
+
+def rows(center):
+    with center.connect() as connection:
+        return connection.exec_driver_sql("SELECT digest, staged FROM record").all()
+
+
+def test_a_dropped_blob_is_gone_at_once_and_its_row_a_minute_later(
+    vault, place, center, clock
+):
+    vault.stage(name(LARGE), LARGE, 1)
+    vault.drop([name(LARGE)])
+    assert place.all() == set()
+    assert not vault.has(name(LARGE))
+    with pytest.raises(NotFound):
+        vault.read(name(LARGE))
+    assert vault.staged(9_999) == []
+    clock.seconds += MINUTE
+    vault.drop([])
+    assert rows(center) == [(name(LARGE), -1_000)]
+    clock.seconds += 1
+    vault.drop([])
+    assert rows(center) == []
+    assert vault.stage(name(LARGE), LARGE, 2)
+    assert vault.read(name(LARGE)) == LARGE
+
+
+def test_a_record_is_not_taken_while_it_is_dropped(vault, place):
+    # A delete that is still under way would take the new blob with it.
+    vault.stage(name(LARGE), LARGE, 1)
+    vault.drop([name(LARGE)])
+    for _ in range(2):
+        with pytest.raises(Overloaded, match="later") as caught:
+            vault.stage(name(LARGE), LARGE, 2)
+        assert caught.value.retry_after == MINUTE
+        with pytest.raises(Overloaded, match="later"):
+            vault.stage_large([(name(LARGE), LARGE)])
+    assert place.all() == set()
+
+
+def test_a_blob_that_came_late_goes_with_its_row(vault, place, clock):
+    vault.stage(name(LARGE), LARGE, 1)
+    vault.drop([name(LARGE)])
+    place.put(blob_of(LARGE), LARGE)  # by whoever looked before it was doomed
+    clock.seconds += MINUTE + 1
+    vault.drop([])
+    assert place.all() == set()
+
+
+def test_a_doomed_record_is_not_settled(vault, center):
+    vault.stage(name(LARGE), LARGE, 1)
+    vault.drop([name(LARGE)])
+    vault.settle([name(LARGE)])
+    assert rows(center) == [(name(LARGE), -1_000)]
+
+
+def test_what_an_entry_names_is_not_dropped(vault, place):
+    vault.stage(name(LARGE), LARGE, 1)
+    vault.settle([name(LARGE)])
+    vault.drop([name(LARGE)])
+    assert vault.read(name(LARGE)) == LARGE
+
+
+def test_large_records_of_a_submission_are_staged_before_their_entry(vault, place):
+    other = LARGE[1:]
+    vault.stage_large([(name(LARGE), LARGE), (name(other), other)])
+    assert place.all() == {blob_of(LARGE), blob_of(other)}
+    assert sorted(vault.staged(1_001)) == sorted([name(LARGE), name(other)])
+    vault.stage_large([(name(LARGE), LARGE)])
+    assert vault.measure() == len(LARGE) + len(other)
 
 
 def test_nothing_to_do_is_done(vault):
@@ -144,21 +277,18 @@ def test_nothing_to_do_is_done(vault):
     vault.drop([])
 
 
-def test_a_file_dropped_between_looking_and_writing_the_row_is_written_again(
-    make, tmp_path, monkeypatch
+def test_a_record_doomed_while_its_blob_is_written_is_not_taken(
+    make, place, center, monkeypatch
 ):
     vault, other = make(), make()
-    digest = name(LARGE)
-    vault.file(digest, LARGE)  # left by an earlier try
-    look, seen = Vault.file, []
+    vault.stage(name(LARGE), LARGE, 1)
+    write = module.write_sound
 
-    def file_then_drop(self, digest, data):
-        look(self, digest, data)
-        if not seen:
-            seen.append(True)
-            other.drop([digest])
+    def write_then_drop(blobs, wanted):
+        write(blobs, wanted)
+        other.drop([name(LARGE)])
 
-    monkeypatch.setattr(Vault, "file", file_then_drop)
-    assert vault.stage(digest, LARGE, 1)
-    assert seen
-    assert vault.read(digest) == LARGE
+    monkeypatch.setattr(module, "write_sound", write_then_drop)
+    with pytest.raises(Overloaded, match="later"):
+        vault.stage(name(LARGE), LARGE, 2)
+    assert rows(center) == [(name(LARGE), -1_000)]
