@@ -119,6 +119,11 @@ class Settings(BaseSettings):
     publish_seconds: float = Field(
         default=1.0, ge=1.0, description="seconds between published checkpoints"
     )
+    blobs: str = Field(
+        default="",
+        max_length=1_024,
+        description="tiles and large records: s3://BUCKET[/PREFIX]; empty: the folder",
+    )
     free_bytes: int = Field(
         default=256 << 20, ge=0, description="free disk below which writes are shed"
     )

@@ -13,7 +13,7 @@ from threading import Event, Thread
 from typing import Any
 
 from trace_node.config import FILE, Settings
-from trace_node.errors import Misuse, ReadOnly, TraceNodeError
+from trace_node.errors import BlobsDown, Misuse, ReadOnly, TraceNodeError
 from trace_node.ledger.merkle import Growth
 from trace_node.ledger.sequencer import Identity, Placed, Sequencer
 from trace_node.local import now, read_rules
@@ -33,6 +33,7 @@ from trace_node.services.publish import Publisher
 from trace_node.services.receipts import Receipts
 from trace_node.services.submit import Intake, Told
 from trace_node.store import keys
+from trace_node.store.blobs import Places
 from trace_node.store.engine import open_engines, reading
 from trace_node.store.files import write_file
 from trace_node.store.heads import HeadFile
@@ -79,6 +80,7 @@ class Health:
     """What the operator and the load balancer want to know."""
 
     problems: dict[str, str] = field(default_factory=dict)  # by who met it
+    degraded: dict[str, str] = field(default_factory=dict)  # the same, writes go on
     low_space: bool = False
     commits: int = 0
     entries: int = 0
@@ -90,6 +92,10 @@ class Health:
         if self.low_space:
             return "the disk is nearly full"
         return "; ".join(list(self.problems.values()))
+
+    def limits(self) -> str:
+        """Return what does not work while the center takes writes."""
+        return "; ".join(list(self.degraded.values()))
 
 
 class Node:
@@ -192,12 +198,12 @@ class Node:
         reader = reading(center)
         self.log = SqlLog(center, reader)
         self._find_log(founding=founding)
-        self.vault = Vault(
-            center, reader, folder / "vault", staged_limit=settings.staged_bytes
-        )
+        self._places = Places(settings.blobs, folder, settings.origin)
+        blobs, limit = self._places.vault, settings.staged_bytes
+        self.vault = Vault(center, reader, blobs, staged_limit=limit, clock=self.clock)
         self.index = SqlIndex(index, reading(index))
         self.keeper = HeadFile(folder, self.vkey)
-        self.tiles = TileStore(folder, self.log)
+        self.tiles = TileStore(self._places.tiles, self.log)
         self.tiles.load(self.log.head().range)
 
     def _find_log(self, *, founding: bool) -> None:
@@ -276,6 +282,7 @@ class Node:
         """Close files and databases of a node that was never started."""
         self.keeper.close()
         self.engines.dispose()
+        self._places.close()
 
     def _repeat(self, name: str, work: Callable[[], None], pause: float) -> None:
         stand_back()
@@ -288,6 +295,8 @@ class Node:
     def _turn(self, name: str, work: Callable[[], None]) -> None:
         try:
             work()
+        except BlobsDown as error:
+            self._degrade(name, error)
         except Exception as error:  # noqa: BLE001 - the next turn tries again
             self._failed(name, error)
         else:
@@ -298,6 +307,7 @@ class Node:
         self.health.low_space = free < self.settings.free_bytes
         self._settle()
         self.publisher.step()
+        self._places.check()
 
     def _settle(self) -> None:
         """Hold the database against the heads kept here, also when nobody writes.
@@ -327,6 +337,15 @@ class Node:
 
     def _worked(self, name: str) -> None:
         self.health.problems.pop(name, None)
+        self.health.degraded.pop(name, None)
+
+    def _degrade(self, name: str, error: BlobsDown) -> None:
+        # Statements and records that are rows are taken as ever.
+        self.health.problems.pop(name, None)
+        text = f"{name}: {error}"
+        if self.health.degraded.get(name) != text:
+            self.health.degraded[name] = text
+            LOGGER.warning("%s", text)
 
     def _failed(self, name: str, error: Exception) -> None:
         self.health.failures += 1
