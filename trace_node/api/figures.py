@@ -171,6 +171,7 @@ class Figures:
                 "published_size": node.publisher.size,
                 "waiting": node.intake.waiting,
                 "waiting_seconds": node.intake.wait,
+                "degraded": int(bool(health.degraded)),
                 "connections": self.connections,
                 "uptime_seconds": time.monotonic() - health.started,
             },

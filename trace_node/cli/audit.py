@@ -14,6 +14,7 @@ from trace_node.cli.files import read_policy
 from trace_node.cli.output import Json, answer, machine
 from trace_node.client.audit import audit_url
 from trace_node.client.http import Wire
+from trace_node.config import FILE, load
 from trace_node.errors import Misuse
 from trace_node.services.audit import audit_folder
 from trace_node.trust.policy import Policy
@@ -67,7 +68,10 @@ def _audit_folder(
     if len(policy.logs) != 1:
         raise Misuse("the policy must name the one log to audit")
     key: VerifierKey = policy.logs[0][0]
-    report = audit_folder(folder, key.name, key, workers=workers, progress=step)
+    blobs = load(folder).blobs if (folder / FILE).is_file() else ""
+    report = audit_folder(
+        folder, key.name, key, blobs=blobs, workers=workers, progress=step
+    )
     report.notes += [note] if note else []
     return report
 

@@ -232,7 +232,10 @@ class Story:
 
     def _audit(self) -> None:
         with self._step("The log is audited: every byte again 审计日志"):
-            report = audit_folder(self.center, self._origin, self._vkey, workers=1)
+            blobs = config.load(self.center).blobs
+            report = audit_folder(
+                self.center, self._origin, self._vkey, blobs=blobs, workers=1
+            )
             if not report.ok:
                 first = report.findings.kept[0]
                 raise StoreCorrupt(first.message, where=first.where)

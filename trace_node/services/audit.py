@@ -21,11 +21,12 @@ from trace_node.ledger.checkpoint import Checkpoint
 from trace_node.ledger.merkle import CompactRange, Growth, grow
 from trace_node.ledger.tiles import TILE_WIDTH, tile_root
 from trace_node.services.audit_pool import Pool, cores, result
-from trace_node.services.audit_stretch import Stretch, compare_tile
+from trace_node.services.audit_stretch import Stretch, compare_tiles
 from trace_node.services.audit_worker import Job
+from trace_node.store.blobs import BlobStore, open_blobs, vault_name
 from trace_node.store.engine import sqlite_driver
 from trace_node.store.heads import head_files, read_heads
-from trace_node.store.scan import Ends, Scan, vault_file
+from trace_node.store.scan import Ends, Scan
 from trace_node.trust.merkle import HASH_SIZE
 from trace_node.trust.vkey import VerifierKey
 from trace_node.verify.identities import Identities
@@ -44,6 +45,7 @@ def audit_folder(
     origin: str,
     vkey: VerifierKey,
     *,
+    blobs: str = "",
     workers: int | None = None,
     progress: Progress = lambda done, total: None,  # noqa: ARG005 - names for callers
 ) -> AuditReport:
@@ -53,21 +55,26 @@ def audit_folder(
         folder: the center's folder.
         origin: of its log.
         vkey: the key that its heads must be signed with.
+        blobs: the center's setting of that name.
         workers: processes; one a core if not given, this one only if 1.
         progress: told (done, total) entries and records now and then.
 
     Raises:
         Misuse: there is no center.
         StoreCorrupt: the database cannot be read at all.
+        BlobsDown: the blobs are on S3, and it does not answer.
     """
     database = folder / "center.db"
     if not database.is_file():
         raise Misuse(f"no center in {folder}: it has no center.db")
     scan = Scan(database, sqlite_driver().__name__)
+    store = open_blobs(blobs, folder, origin)
     try:
-        return _Audit(folder, origin, vkey, scan, progress).run(workers)
+        audit = _Audit(folder, origin, vkey, scan, store, progress)
+        return audit.run(workers, blobs)
     finally:
         scan.close()
+        store.close()
 
 
 class _Audit:
@@ -79,12 +86,14 @@ class _Audit:
         origin: str,
         vkey: VerifierKey,
         scan: Scan,
+        blobs: BlobStore,
         progress: Progress,
     ) -> None:
         self._folder = folder
         self._origin = origin
         self._vkey = vkey
         self._scan = scan
+        self._blobs = blobs
         self._progress = progress
         self._report = AuditReport(origin)
         self._find = self._report.findings
@@ -98,7 +107,7 @@ class _Audit:
         self._checks: list[Future[Any]] = []  # of heads
         self._done = 0
 
-    def run(self, workers: int | None) -> AuditReport:
+    def run(self, workers: int | None, blobs: str) -> AuditReport:
         kept = self._kept()  # before the database: that is never behind it
         ends = self._scan.ends()
         if self._scan.origin() != self._origin:
@@ -113,6 +122,7 @@ class _Audit:
             self._origin,
             state.operator,
             state.keys,
+            blobs,
         )
         small = ends.size + ends.records <= STRETCH
         pool = Pool(job, workers or (1 if small else cores()))
@@ -157,10 +167,7 @@ class _Audit:
 
     def _record(self, digest: bytes) -> bytes | None:
         data = self._scan.record(digest)
-        if data is None:
-            path = vault_file(self._folder, digest)
-            return path.read_bytes() if path.is_file() else None
-        return data
+        return self._blobs.get(vault_name(digest)) if data is None else data
 
     def _entries(self, pool: Pool, size: int) -> None:
         """Check all entries; results come in order, a few stretches ahead."""
@@ -221,17 +228,15 @@ class _Audit:
         self._progress(min(self._done, self._total), self._total)
 
     def _upper_tiles(self) -> None:
-        """Compare the tiles above level 0 with their files."""
+        """Compare the tiles above level 0 with their blobs."""
         found = Stretch(0)
         level, hashes = 1, bytes(self._tiles)
         width = TILE_WIDTH * HASH_SIZE
         while len(hashes) >= width:
-            above = bytearray()
-            for at in range(0, len(hashes) // width * width, width):
-                tile = hashes[at : at + width]
-                above += tile_root(tile)
-                compare_tile(self._folder, level, at // width, tile, found)
-            level, hashes = level + 1, bytes(above)
+            ends = range(0, len(hashes) // width * width, width)
+            tiles = [hashes[at : at + width] for at in ends]
+            compare_tiles(self._blobs, level, 0, tiles, found)
+            level, hashes = level + 1, b"".join(map(tile_root, tiles))
         self._report.counts.update(found.counts)
         self._find.merge(found.findings)
 

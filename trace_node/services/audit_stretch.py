@@ -3,9 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
 
 from trace_node.ledger.tiles import tile_path
+from trace_node.store.blobs import BlobStore
 from trace_node.trust.merkle import leaf_hash
 from trace_node.trust.statement import Statement
 from trace_node.verify.report import Findings
@@ -67,16 +67,19 @@ def dated(found: Stretch, index: int, recorded: int) -> None:
         found.findings.add("recorded", f"entry {index}", message)
 
 
-def compare_tile(
-    folder: Path, level: int, index: int, tile: bytes, found: Stretch
+def compare_tiles(
+    blobs: BlobStore, level: int, first: int, tiles: list[bytes], found: Stretch
 ) -> None:
-    """Compare a full tile with its file, if it is written."""
-    name = tile_path(level, index)
-    try:
-        data = (folder / name).read_bytes()
-    except FileNotFoundError:
-        found.counts["tiles not written"] += 1
-        return
-    found.counts["tiles"] += 1
-    if data != tile:
-        found.findings.add("tile", name, "the file is not what the entries make")
+    """Compare full tiles from index ``first`` with their blobs, where written.
+
+    Raises:
+        BlobsDown: nobody can say what the blobs hold.
+    """
+    names = [tile_path(level, index) for index in range(first, first + len(tiles))]
+    for name, tile, data in zip(names, tiles, blobs.get_all(names), strict=True):
+        if data is None:
+            found.counts["tiles not written"] += 1
+            continue
+        found.counts["tiles"] += 1
+        if data != tile:
+            found.findings.add("tile", name, "the file is not what the entries make")

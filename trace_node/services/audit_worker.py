@@ -20,12 +20,13 @@ from trace_node.services.audit_stretch import (
     TICK,
     Stretch,
     clock,
-    compare_tile,
+    compare_tiles,
     dated,
     gap,
     kind_of,
 )
-from trace_node.store.scan import Scan, vault_file
+from trace_node.store.blobs import open_blobs, vault_name
+from trace_node.store.scan import Scan
 from trace_node.trust import cbor
 from trace_node.trust.govstate import KeyState
 from trace_node.trust.keys import ED25519, ESP256, PublicKey
@@ -43,9 +44,9 @@ _ALGS = {"Ed25519": ED25519, "P-256": ESP256}
 class Job:
     """What every process knows: where the center is, and whose keys count.
 
-    ``keys`` is what the governance records say after the last entry; since a
-    key has one owner, one use and one life, it tells for every index who might
-    sign there.
+    ``blobs`` is the setting, so that every process opens them for itself. ``keys``
+    is what the governance records say after the last entry; since a key has one
+    owner, one use and one life, it tells for every index who might sign there.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class Job:
     origin: str
     operator: str
     keys: dict[bytes, KeyState]
+    blobs: str = ""
 
 
 class Worker:
@@ -61,6 +63,7 @@ class Worker:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._scan = Scan(job.folder / "center.db", job.driver)
+        self._blobs = open_blobs(job.blobs, job.folder, job.origin)
         self._unverified: list[tuple[int, Statement, PublicKey]] = []
         self._headers = {
             receipt_protected(
@@ -71,8 +74,9 @@ class Worker:
         }
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self._scan.close()
+        self._blobs.close()
 
     def entries(self, begin: int, end: int) -> Stretch:
         """Check the entries [begin, end); ``begin`` starts a tile."""
@@ -184,13 +188,12 @@ class Worker:
             found.findings.error("manifest", f"entry {index}", error)
 
     def _tiles(self, found: Stretch) -> None:
-        """Compare full tiles with their files; a missing file is made again."""
+        """Compare full tiles with their blobs; a missing one is made again."""
         leaves = bytes(found.leaves)
-        for at in range(0, len(leaves) // TILE * TILE, TILE):
-            tile = leaves[at : at + TILE]
-            found.tiles += tile_root(tile)
-            index = found.begin // TILE_WIDTH + at // TILE
-            compare_tile(self._job.folder, 0, index, tile, found)
+        ends = range(0, len(leaves) // TILE * TILE, TILE)
+        tiles = [leaves[at : at + TILE] for at in ends]
+        found.tiles += b"".join(map(tile_root, tiles))
+        compare_tiles(self._blobs, 0, found.begin // TILE_WIDTH, tiles, found)
 
     def heads(self, begin: int, nodes: tuple[bytes, ...], leaves: bytes) -> Findings:
         """Check the heads signed while ``leaves`` came after ``begin`` entries.
@@ -235,16 +238,15 @@ class Worker:
         key.public.verify(_ALGS[key.public.curve], signature, signed)
 
     def records(self, low: bytes, high: bytes) -> tuple[Counter[str], Findings]:
-        """Check every record with a digest in [low, high), rows and files."""
+        """Check every record with a digest in [low, high), rows and blobs."""
         counts: Counter[str] = Counter()
         findings = Findings()
         try:
             for digest, size, content in self._scan.records(low, high):
-                path = vault_file(self._job.folder, digest)
                 place, data = f"record {digest.hex()}", content
                 if data is None:
-                    place = path.relative_to(self._job.folder).as_posix()
-                    data = path.read_bytes() if path.is_file() else b""
+                    place = vault_name(digest)
+                    data = self._blobs.get(place) or b""
                     counts["vault files"] += 1
                 counts["records"] += 1
                 if sha256(data).digest() != digest or len(data) != size:

@@ -67,6 +67,8 @@ class Publisher:
         if found is not None:
             self._see(found[0], found[2])
         if newest is None or newest[0].size <= self._size:
+            if self._tiles.waiting:  # one was mended while its place did not answer
+                self._tiles.flush()
             return
         if found is not None and found[1] == now and found[2] != own:
             return  # another process did, within this second

@@ -37,7 +37,7 @@ _HEADS = (
 _HEAD_BEFORE = "SELECT coalesce(max(size), 0) FROM head WHERE log = 1 AND size <= ?"
 _RECORDS = (
     "SELECT CAST(digest AS BLOB), size, CAST(content AS BLOB) FROM record "
-    "WHERE digest >= ? AND digest < ?"
+    "WHERE digest >= ? AND digest < ? AND coalesce(staged, 0) >= 0"  # see store.vault
 )
 _ENDS = (
     "SELECT size, epoch, frontier, "
@@ -154,9 +154,3 @@ class Scan:
         """Return the bytes of a record that is a row, None where there is none."""
         row = self._first("SELECT content FROM record WHERE digest = ?", (digest,))
         return None if row is None or row[0] is None else bytes(row[0])
-
-
-def vault_file(folder: Path, digest: bytes) -> Path:
-    """Return where the center in ``folder`` keeps a record that is a file."""
-    name = digest.hex()
-    return folder / "vault" / name[:2] / name[2:4] / name

@@ -50,6 +50,10 @@ TOPS = (
     ("published_size", "entries published"),
     ("uptime_seconds", "seconds that the longest-running worker runs"),
     ("waiting_seconds", "that a statement would wait in line, at the slowest worker"),
+    (
+        "degraded",
+        "1 when blobs are out of reach: no large records, maybe no checkpoint",
+    ),
 )
 TOTALS = (
     ("waiting", "statements in line"),
@@ -136,7 +140,7 @@ def router(node: Node, figures: Figures) -> APIRouter:
             response.headers["retry-after"] = "30"
         return Ready(
             ready=takes,
-            problem=center.problem(),
+            problem=center.problem() or node.health.limits(),
             size=int(center.top("log_size")),
             published=int(center.top("published_size")),
             waiting=int(center.total("waiting")),
