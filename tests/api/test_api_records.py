@@ -126,6 +126,8 @@ def test_a_slow_body_ends_with_408(center):
     answer = center.raw(told + data[:20])
     assert answer.status == 408
     assert answer.seconds < 2
+    # Whoever said half a body and no more keeps no descriptor of ours.
+    assert answer.headers["connection"] == "close"
 
 
 def test_content_may_come_after_its_statement(client):

@@ -55,6 +55,10 @@ def render(error: TraceNodeError, path: str) -> tuple[int, dict[str, str], bytes
     retry = getattr(error, "retry_after", None)
     if retry is not None:
         headers["retry-after"] = str(retry)
+    if error.status == HTTPStatus.REQUEST_TIMEOUT:
+        # RFC 9110 §15.5.9. The rest of a body may come for ever, or never: a
+        # connection kept for it is a descriptor that a silent client holds.
+        headers["connection"] = "close"
     if is_scrapi(path):
         headers["content-type"] = CBOR
         detail = _clean(str(error)[:DETAIL])
