@@ -19,11 +19,19 @@ from trace_node.api.problems import CBOR, JSON, WireProblem, is_scrapi, render
 from trace_node.api.register import Desk, Register
 from trace_node.api.routes import entries, health, log, records, submissions
 from trace_node.api.stopping import Stop, Stream
-from trace_node.errors import Malformed, ReadOnly, StoreCorrupt, TraceNodeError
+from trace_node.errors import (
+    Malformed,
+    Overloaded,
+    ReadOnly,
+    StoreCorrupt,
+    TraceNodeError,
+)
 from trace_node.node import LOGGER, Node
 
 PATH_LIMIT = 2_048  # bytes of a request target
-STORE_FAILURES = (OSError, SQLAlchemyError)  # disk full or gone, database locked
+# Disk full or gone, database locked, no memory: nothing the client did, all may pass.
+STORE_FAILURES = (OSError, SQLAlchemyError, MemoryError)
+NO_THREAD = "can't start new thread"  # how Python says that memory has no room for one
 
 
 def create_app(node: Node, figures: Figures | None = None) -> Access:
@@ -64,6 +72,7 @@ def create_app(node: Node, figures: Figures | None = None) -> Access:
     app.add_exception_handler(HTTPException, _http)
     for kind in STORE_FAILURES:
         app.add_exception_handler(kind, _store_failure)
+    app.add_exception_handler(RuntimeError, _runtime_error)
     _document_problems(app)
     front = Front(app, register, figures.stop, node.settings.body_seconds)
     return Access(front, node.settings, figures)
@@ -103,6 +112,8 @@ class Front:
             await _response(error, scope["path"])(scope, receive, send)
         except STORE_FAILURES as error:
             await _response(_failed(error), scope["path"])(scope, receive, send)
+        except RuntimeError as error:
+            await _response(_no_thread(error), scope["path"])(scope, receive, send)
 
 
 def _response(error: TraceNodeError, path: str) -> Response:
@@ -112,9 +123,23 @@ def _response(error: TraceNodeError, path: str) -> Response:
     return Response(body, status, headers)
 
 
-def _failed(error: Exception) -> ReadOnly:
+def _failed(error: Exception) -> TraceNodeError:
+    if isinstance(error, MemoryError):
+        LOGGER.error("no memory left for a request")
+        return Overloaded("the center has no memory for this now")
     LOGGER.error("the store failed", exc_info=error)
     return ReadOnly("the center's disk or database does not answer")
+
+
+def _no_thread(error: RuntimeError) -> TraceNodeError:
+    if str(error) != NO_THREAD:
+        raise error
+    return _failed(MemoryError())
+
+
+async def _runtime_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RuntimeError)  # noqa: S101 - registered for it
+    return _response(_no_thread(error), request.scope["path"])
 
 
 async def _store_failure(request: Request, error: Exception) -> Response:

@@ -11,6 +11,7 @@ it was read. For a short while it may; the answer says that the connection close
 """
 
 import asyncio
+import sys
 from typing import Any
 
 from trace_node.api.lobby import Guest, Lobby
@@ -103,6 +104,12 @@ class Wire(_Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer bytes that are no HTTP, in the form of all our problems."""
+        caught = sys.exception()
+        if caught is not None and isinstance(caught.__context__, MemoryError):
+            # The parser calls whatever fails in it bad HTTP. This is not the
+            # client's mistake, and there is no memory to say so.
+            self.transport.abort()
+            return
         self._refuse(_wrong(400, msg))
 
     def on_response_complete(self) -> None:

@@ -33,6 +33,7 @@ MAX_DEPTH: Final = 32  # arrays and objects inside one another
 MAX_INTEGER: Final = 2**53 - 1  # beyond it doubles skip integers
 
 _MAX_DIGITS: Final = 17  # of an integer in range, with its sign
+_NO_MEMORY: Final = "Not enough memory"  # how orjson says so, as a syntax error
 _SHOWN: Final = 64  # characters of a key in an error
 
 
@@ -46,12 +47,15 @@ def loads_strict(data: bytes, *, max_bytes: int = MAX_RECORD) -> Any:
     Raises:
         Malformed: it is not JSON, or not within the limits named above.
         LimitExceeded: it is too large or too deep.
+        MemoryError: there is none to read it.
     """
     if len(data) > max_bytes:
         raise LimitExceeded(f"{len(data)} bytes of JSON, at most {max_bytes} are taken")
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
+        if error.msg.startswith(_NO_MEMORY):
+            raise MemoryError from None  # the document may well be sound
         where = f"line {error.lineno}, column {error.colno}"
         raise Malformed(f"not JSON: {error.msg}", where=where) from None
     if b"\\" in data and b"\\u0000" in data:  # the first is found in no time
