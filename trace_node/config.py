@@ -124,6 +124,12 @@ class Settings(BaseSettings):
         max_length=1_024,
         description="tiles and large records: s3://BUCKET[/PREFIX]; empty: the folder",
     )
+    clock_leap_seconds: int = Field(
+        default=3_600, ge=60, description="seconds the clock may leap: no ticks beyond"
+    )
+    clock_idle_days: int = Field(
+        default=90, ge=1, description="days without an entry before the clock is asked"
+    )
     free_bytes: int = Field(
         default=256 << 20, ge=0, description="free disk below which writes are shed"
     )

@@ -14,6 +14,13 @@ def now() -> int:
     return int(time.time())
 
 
+def elapsed() -> float:
+    """Return seconds that nobody can set, and that go on while the machine sleeps."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
 def read_rules() -> Rules:
     """Read standards/ from the wheel, or beside the package."""
     package = Path(__file__).resolve().parent

@@ -5,10 +5,9 @@ fold is a cache of the log: dropped when a commit fails, caught up when another
 process has appended, and never trusted beyond the head that the lock shows.
 """
 
-from collections.abc import Callable
-
 from trace_node.errors import NotFound, Refused
 from trace_node.ledger.sequencer import Candidate
+from trace_node.services.clock import TickClock
 from trace_node.store.log import (
     KIND_GOVERNANCE,
     KIND_MANIFEST,
@@ -48,13 +47,13 @@ class LogAdmission:
         log: SqlLog,
         vault: Vault,
         ticker: Signer,
-        now: Callable[[], int],
+        clock: TickClock,
     ) -> None:
         self._origin = origin
         self._log = log
         self._vault = vault
         self._ticker = ticker
-        self._now = now
+        self._clock = clock
         self._state: Governance | None = None
         self._size = 0
 
@@ -66,7 +65,18 @@ class LogAdmission:
         return self._state
 
     def catch_up(self, size: int) -> None:
-        """Fold the governance entries up to ``size``."""
+        """Fold the governance entries up to ``size``.
+
+        Raises:
+            ReadOnly: the clock may not date what comes next. Asked here, at every
+                commit and at that of nothing, too, so that a center whose clock is
+                wrong says so, and takes writes again as soon as it is right.
+        """
+        self._fold_to(size)
+        if size:
+            self._clock.read(self.state.last_tick)
+
+    def _fold_to(self, size: int) -> None:
         if size == self._size:
             return
         if size < self._size:
@@ -92,7 +102,7 @@ class LogAdmission:
         size = self._log.head().range.size
         if size == self._size and self._state is not None:
             return False
-        self.catch_up(size)
+        self._fold_to(size)
         return True
 
     def forget(self) -> None:
@@ -131,9 +141,11 @@ class LogAdmission:
 
     def clock_entry(self) -> Candidate | None:
         """Return a signed tick if the second has moved on since the last one."""
-        now = self._now()
         state = self.state
-        if self._size == 0 or now <= state.last_tick:
+        if self._size == 0:
+            return None
+        now = self._clock.read(state.last_tick)
+        if now <= state.last_tick:
             return None
         raw = sign_statement(
             self._ticker,
