@@ -16,6 +16,7 @@ from trace_node.node import Node
 from trace_node.services.admission import LogAdmission
 from trace_node.store import postgres
 from trace_node.store.appending import SqlAppending
+from trace_node.store.blobs import FileBlobs
 from trace_node.store.log import KIND_MANIFEST, KIND_RECORD, SqlLog
 from trace_node.trust.merkle import leaf_hash
 
@@ -75,18 +76,81 @@ class ElephantAdmission(LogAdmission):
         pass
 
 
-class SleepyNode(Node):
+class NormalNode(Node):
+    """Syncs the database only now and then (``synchronous=NORMAL``)."""
+
+    level = "NORMAL"
+
+    def _open_store(self, **options):
+        super()._open_store(**options)
+
+        @event.listens_for(self.engines.center, "connect")
+        def _less(connection, _record):
+            connection.execute(f"PRAGMA synchronous={self.level}")
+
+        self.engines.center.dispose()
+
+
+class SleepyNode(NormalNode):
     """Syncs nothing: neither the database nor the kept head."""
+
+    level = "OFF"
 
     def _open_store(self, **options):
         os.fsync = os.fdatasync = lambda handle: None
         super()._open_store(**options)
 
-        @event.listens_for(self.engines.center, "connect")
-        def _off(connection, _record):
-            connection.execute("PRAGMA synchronous=OFF")
 
-        self.engines.center.dispose()
+class SleepyHeadNode(Node):
+    """Does not sync the kept head; all else."""
+
+    def _open_store(self, **options):
+        super()._open_store(**options)
+        write = self.keeper._write
+
+        def unsynced(*given):
+            real, os.fdatasync = os.fdatasync, lambda handle: None
+            try:
+                return write(*given)
+            finally:
+                os.fdatasync = real
+
+        self.keeper._write = unsynced
+
+
+class UnsyncedBlobs(FileBlobs):
+    """Writes files as ``store.files`` does, and syncs none of them."""
+
+    def create(self, blobs):
+        there = []
+        self._write(self._missing(blobs, there))
+        return there
+
+    def replace(self, blobs):
+        self._write((self._folder / name, data) for name, data in blobs)
+
+    def _write(self, files):
+        for path, data in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.parent / f".{path.name}.tmp"
+            temporary.write_bytes(data)
+            temporary.rename(path)
+
+
+class SleepyVaultNode(Node):
+    """Does not sync the vault's files; all else."""
+
+    def _open_store(self, **options):
+        super()._open_store(**options)
+        self._places.vault.__class__ = UnsyncedBlobs
+
+
+class SleepyTilesNode(Node):
+    """Does not sync tiles; all else."""
+
+    def _open_store(self, **options):
+        super()._open_store(**options)
+        self._places.tiles.__class__ = UnsyncedBlobs
 
 
 def late_commit():
@@ -160,4 +224,11 @@ SERVERS = {
     "trusting": trusting,
     "eager": eager,
 }
-NODES = {"": Node, "sleepy": SleepyNode}
+NODES = {
+    "": Node,
+    "sleepy": SleepyNode,
+    "database normal": NormalNode,
+    "head unsynced": SleepyHeadNode,
+    "vault unsynced": SleepyVaultNode,
+    "tiles unsynced": SleepyTilesNode,
+}

@@ -2,23 +2,17 @@
 
 And the power cut itself, which kill -9 cannot show: an ext4 image is copied while
 its writer is stopped, so the copy holds what was synced and no more.
-TRACE_NODE_CUTS sets how many (5).
+TRACE_NODE_CUTS sets how many (3).
 """
 
 import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 from threading import Barrier, Thread
 
 import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.faults import story
+from tests.faults import cutting, story
 from tests.faults.broken import (
     BlindSequencer,
     ElephantAdmission,
@@ -43,7 +37,6 @@ from tests.faults.memory import (
     candidate,
 )
 from tests.faults.serving import (
-    ROOT,
     Server,
     Work,
     Zygote,
@@ -60,7 +53,7 @@ from trace_node.ledger.sequencer import Placed, Sequencer
 from trace_node.node import Node
 from trace_node.services.admission import LogAdmission
 
-CUTS = int(os.environ.get("TRACE_NODE_CUTS", "5"))
+CUTS = int(os.environ.get("TRACE_NODE_CUTS", "3"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,91 +65,30 @@ def _templates():
 # No fsync: the power cut.
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """An ext4 file system in a file, mounted."""
-    if os.geteuid() != 0:
-        pytest.skip("a loop mount needs root")
-    image, place = tmp_path / "disk", tmp_path / "mounted"
-    place.mkdir()
-    with image.open("wb") as file:
-        file.truncate(64 << 20)
+def all_cuts(place, count, build=""):
+    """Cut the power; return the faults of each cut and how much was told."""
     try:
-        run("mkfs.ext4", "-q", "-F", image)
-        run("mount", "-o", "loop", image, place)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no loop mount here: {error}")
-    yield image, place
-    run("umount", place)
+        found = list(cutting.cuts(place, count, build, pause=0.5))
+    except cutting.NoMount as reason:
+        pytest.skip(str(reason))
+    return [faults for faults, _ in found], [told for _, told in found]
 
 
-def run(*command):
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
-
-
-def read_acks(path):
-    rows = [line.split() for line in path.read_text().splitlines()]
-    return [(bytes.fromhex(i), int(n), bytes.fromhex(r)) for i, n, r in rows]
-
-
-def cut_faults(disk, tmp_path, build):
-    """Cut the power several times; return (faults of each cut, acks)."""
-    image, place = disk
-    new_center(place / "c")
-    run("sync", "-f", place)
-    acks = tmp_path / "acks"
-    acks.touch()
-    command = [sys.executable, "-m", "tests.faults.writer", str(place / "c"), str(acks)]
-    writer = subprocess.Popen([*command, build], cwd=ROOT)
-    faults, counted = [], 0
-    try:
-        while acks.stat().st_size == 0:
-            assert writer.poll() is None
-            time.sleep(0.01)
-        for _ in range(CUTS):
-            time.sleep(0.25)
-            writer.send_signal(signal.SIGSTOP)
-            while Path(f"/proc/{writer.pid}/stat").read_text().split()[2] != "T":
-                time.sleep(0.001)
-            acknowledged = read_acks(acks)
-            shutil.copyfile(image, tmp_path / "cut")
-            writer.send_signal(signal.SIGCONT)
-            faults.append(after_cut(tmp_path, acknowledged))
-            counted = len(acknowledged)
-    finally:
-        writer.kill()
-        writer.wait()
-    return faults, counted
-
-
-def after_cut(tmp_path, acknowledged):
-    """Mount what the power cut left and start the center on it."""
-    place = tmp_path / "after"
-    place.mkdir(exist_ok=True)
-    run("mount", "-o", "loop", tmp_path / "cut", place)
-    try:
-        work = Work(0)
-        work.acks = acknowledged
-        return center_faults(place / "c", tmp_path / "copy", work, whole=True)
-    except Exception as error:  # the database, the head or a file cannot be read
-        return [f"{type(error).__name__}: {error}"]
-    finally:
-        shutil.rmtree(tmp_path / "copy", ignore_errors=True)
-        run("umount", place)
-
-
-def test_a_power_cut_loses_nothing_acknowledged(disk, tmp_path):
-    faults, acked = cut_faults(disk, tmp_path, "")
-    print({"cuts": CUTS, "acked": acked, "lost": 0})
+def test_a_power_cut_loses_nothing_acknowledged(tmp_path):
+    faults, told = all_cuts(tmp_path, CUTS)
+    print({"cuts": CUTS, "acked": len(told[-1].acks), "lost": 0})
     assert faults == [[]] * CUTS
-    assert acked > 50 * CUTS
+    assert len(told[-1].acks) > 50 * min(CUTS, cutting.LIFE)
+    assert told[-1].files
+    assert told[-1].published >= 256
 
 
-def test_without_syncing_a_power_cut_is_seen(disk, tmp_path):
-    faults, acked = cut_faults(disk, tmp_path, "sleepy")
-    seen = [found for found in faults if found]
-    print({"cuts": CUTS, "acked": acked, "cuts with loss": len(seen)}, seen[0][:2])
-    assert seen
+@pytest.mark.parametrize("build", cutting.UNSYNCED)
+def test_without_a_sync_a_power_cut_shows_what_it_was_for(tmp_path, build):
+    faults, told = all_cuts(tmp_path, 1, build)
+    seen = [fault for found in faults for fault in found]
+    print(build, len(told[-1].acks), "->", seen[:2])
+    assert any(cutting.UNSYNCED[build] in fault for fault in seen), seen[:3]
 
 
 # Killed before the commit that was acknowledged.
