@@ -5,9 +5,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DIR    ?= demo
+SECONDS ?= 600
+CUTS   ?= 50
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check serve bench fuzz vectors failover lock clean
+.PHONY: help demo test check serve bench fuzz faults powercut failover score vectors lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +64,15 @@ fuzz: $(VENV)/.dev ## mutate input for every reader, for TRACE_NODE_FUZZ_SECONDS
 
 failover: $(VENV)/.dev .patroni/.made ## break a cluster of databases under a working center (root, Debian; ten minutes)
 	@$(BIN)/python -m tests.failover $(ARGS)
+
+faults: $(VENV)/.dev ## break a center in every way we know, for SECONDS (600); CONTROLS=1 tests the tests
+	@$(BIN)/python -m tests.faults.campaign $(if $(CONTROLS),--controls,--seconds $(SECONDS)) $(ARGS)
+
+powercut: $(VENV)/.dev ## cut the power CUTS times (50), and in builds that leave out a sync
+	@$(BIN)/python -m tests.faults.powercut --cuts $(CUTS) $(ARGS)
+
+score: $(VENV)/.dev ## collect the scorecards that the campaigns wrote
+	@$(BIN)/python -m tests.faults.campaign.score
 
 lock: ## renew the hash-pinned requirements (needs uv)
 	@cd requirements && uv pip compile ../pyproject.toml --group ../pyproject.toml:build --universal \

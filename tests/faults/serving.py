@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import signal
@@ -22,14 +23,15 @@ ROOT = story.Path(__file__).resolve().parents[2]
 class Server:
     """A real process; ``zygote`` forks it, or the command line starts it."""
 
-    def __init__(self, folder, zygote=None):
+    def __init__(self, folder, zygote=None, **options):
+        """Start it; ``options`` are for the zygote's child (zygote.py)."""
         self.folder = folder
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.process = None
         if zygote is not None:
-            self.pid = zygote.start(folder, self.port)
+            self.pid = zygote.start(folder, self.port, **options)
         else:
             command = [sys.executable, "-m", "trace_node", "serve", str(folder)]
             with (folder / "serve.log").open("ab") as log:
@@ -84,11 +86,18 @@ class Zygote:
             text=True,
             cwd=ROOT,
         )
+        self.last = None
 
-    def start(self, folder, port):
-        self.process.stdin.write(f"{folder}\t{port}\n")
+    def start(self, folder, port, **options):
+        self.process.stdin.write(f"{folder}\t{port}\t{json.dumps(options)}\n")
         self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+        self.last = int(self.process.stdout.readline())
+        return self.last
+
+    def kill_last(self):
+        """Kill the server that was started last, however far it has come."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.last, signal.SIGKILL)
 
     def close(self):
         self.process.kill()

@@ -80,13 +80,13 @@ def remove_center(folder):
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def template(name, prepare=lambda node: None, *, engine="sqlite"):
+def template(name, prepare=lambda node: None, *, engine="sqlite", clock=None):
     """Found a center once and keep it, so that a copy is all a test pays."""
     if (name, engine) not in _templates:
         base = Path(mkdtemp(prefix="trace-node-template-"))
         made = new_center(base / "mark", engine=engine) if engine != "sqlite" else None
         folder = base / "center"
-        node = found(folder, settings(made), clock=Clock(START - 10))
+        node = found(folder, settings(made), clock=clock or Clock(START - 10))
         prepare(node)
         node.close()
         if made:
