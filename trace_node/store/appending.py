@@ -125,7 +125,7 @@ class SqlAppending:
         if governance:
             # What the fold needs is a row, also where it was a blob before: no
             # commit may depend on the blobs, nor on a blob that is being dropped.
-            run(self._sql.fill_record, governance)
+            self._connection.exec_driver_sql(self._sql.fill_record, governance)
         if landed and self._one(self._sql.any_staged, ()):
             self._connection.exec_driver_sql(self._sql.unstage, landed)
 
