@@ -152,4 +152,4 @@ class StoreCorrupt(TraceNodeError):
     type = "store-corrupt"
     status = 503
     retry_after = 30
-    help = "Run `trace-node audit DIR`; restore the center from a backup or a peer."
+    help = "The operator runs `trace-node scrub DIR --repair --from BACKUP`."

@@ -19,6 +19,7 @@ from trace_node.ledger.sequencer import Identity, Placed, Sequencer
 from trace_node.local import elapsed, now, read_rules
 from trace_node.services.admission import LogAdmission
 from trace_node.services.bundle import Library
+from trace_node.services.checked import CheckedLog
 from trace_node.services.clock import TickClock
 from trace_node.services.follow import Follower
 from trace_node.services.founding import (
@@ -26,16 +27,18 @@ from trace_node.services.founding import (
     lay_out,
     make_keys,
     policy_body,
+    policy_text,
 )
 from trace_node.services.line import Room
+from trace_node.services.own_keys import Keys
 from trace_node.services.prepare import Preparer
 from trace_node.services.priority import stand_back
 from trace_node.services.publish import Publisher
 from trace_node.services.receipts import Receipts
 from trace_node.services.submit import Intake, Told
-from trace_node.store import keys
 from trace_node.store.blobs import Places
 from trace_node.store.engine import open_engines, reading
+from trace_node.store.failing import told
 from trace_node.store.files import write_file
 from trace_node.store.heads import HeadFile
 from trace_node.store.index import SqlIndex
@@ -45,35 +48,13 @@ from trace_node.store.tiles import TileStore
 from trace_node.store.vault import Vault
 from trace_node.trust.did import did_web
 from trace_node.trust.keys import MemorySigner
+from trace_node.trust.policy import parse_policy
 from trace_node.trust.vkey import VerifierKey, make_vkey
 
 LOGGER = logging.getLogger("trace_node")
-USES = ("root", "center", "receipt", "log")
 SWITCH = 2e-4  # seconds that a thread keeps the interpreter while others want it
 FOLLOW_PAUSE = 0.02  # seconds between two steps of the follower
 ED25519_NOTE = 1  # C2SP signed-note: the algorithm byte of Ed25519 log keys
-
-
-@dataclass(frozen=True)
-class Keys:
-    """The center's own keys; each has one use."""
-
-    root: MemorySigner | None  # may be kept elsewhere; governance needs it
-    center: MemorySigner
-    receipt: MemorySigner
-    log: MemorySigner
-
-    @classmethod
-    def load(cls, folder: Path, given: str | None) -> "Keys":
-        """Read the key files of the center in ``folder``."""
-        place = folder / "keys"
-        secret = keys.passphrase(place, given)
-        found = {
-            use: keys.load_signer(place / f"{use}.pem", secret)
-            for use in USES
-            if use != "root" or (place / "root.pem").exists()
-        }
-        return cls(found.get("root"), found["center"], found["receipt"], found["log"])
 
 
 @dataclass
@@ -140,7 +121,8 @@ class Node:
         self.keys = Keys.load(folder, settings.passphrase)
         self.vkey = log_vkey(settings.origin, self.keys.log)
         self.did = center_did(settings.origin)
-        self._open_store(founding=founding)
+        with told():
+            self._open_store(founding=founding)
         self.admission = LogAdmission(
             settings.origin,
             self.log,
@@ -148,12 +130,19 @@ class Node:
             self.keys.center,
             self.tick_clock,
         )
+        self.checked = CheckedLog(self.log, self.tiles)
+        doubt = self.keys.check(self.admission, self.log.head().range.size)
+        if doubt:  # told again by the first commit, which fails the same way
+            LOGGER.error("%s", doubt)
+        # As the log says: a setting that changed at rest is not a name.
+        self.name = self.admission.state.name or settings.name
         self.receipts = Receipts(
             self.log,
             self.vault,
             self.tiles,
             self.keeper,
             lambda: self.sequencer.settle(),  # noqa: PLW0108 - made below
+            self.keys.receipt.public,
         )
         self.sequencer = Sequencer(
             self.log,
@@ -163,17 +152,18 @@ class Node:
             on_commit=self._committed,
         )
         self.preparer = Preparer(self.vault, self.rules, settings.origin)
-        self.follower = Follower(self.log, self.index, self.vault)
+        self.follower = Follower(self.checked, self.index, self.vault)
         self.publisher = Publisher(
             self.log, self.tiles, self.keeper, self.vkey, self.clock
         )
         self.library = Library(
-            self.log,
+            self.checked,
             self.vault,
             self.index,
             self.tiles,
             self.keeper,
             self.follower,
+            parse_policy(policy_text(self.vkey)),
         )
         self.intake = Intake(
             self.sequencer,
@@ -399,8 +389,7 @@ def found(
     try:
         signers = make_keys(folder, settings.passphrase)
         vkey = log_vkey(settings.origin, signers["log"])
-        policy = f"log {vkey}\nquorum none\n"
-        write_file(folder / "policy.txt", policy.encode())
+        write_file(folder / "policy.txt", policy_text(vkey).encode())
         node = Node(folder, settings, clock=clock, founding=True)
     except BaseException:
         shutil.rmtree(folder)  # it was empty, and nothing was signed

@@ -17,6 +17,7 @@ from trace_node.errors import (
     BadSignature,
     Malformed,
     Refused,
+    StoreCorrupt,
     TraceNodeError,
     Untrusted,
 )
@@ -313,6 +314,9 @@ def test_a_key_revoked_before_use_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(GovernanceState, "active_key", lambda self, s: self.keys[s.kid])
     center.put(single(record), [record])
     monkeypatch.setattr(GovernanceState, "active_key", original)
+    with pytest.raises(StoreCorrupt, match="the key ended"):
+        center.bundle(record)
+    monkeypatch.setattr(maker, "verify_bundle", lambda *_: None)  # looks away again
     error = fails(center.bundle(record), center.policy)
     assert isinstance(error, Refused)
     assert error.type == "refused-revoked-key"

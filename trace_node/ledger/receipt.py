@@ -234,8 +234,12 @@ def verify_receipt(data: bytes, entry: bytes, key: PublicKey) -> Receipt:
         BadSignature: entry, proof or header were changed. A changed proof shows
             here, too: the root it leads to is not the signed one.
     """
+    return verify_leaf(data, leaf_hash(entry), key)
+
+
+def verify_leaf(data: bytes, leaf: bytes, key: PublicKey) -> Receipt:
+    """Do as ``verify_receipt`` for the entry with the hash ``leaf``."""
     receipt = decode_receipt(data)
-    leaf = leaf_hash(entry)
     root = root_from_inclusion(leaf, receipt.index, receipt.size, receipt.path)
     _check_signature(receipt, root, key)
     return receipt

@@ -5,7 +5,7 @@ fold is a cache of the log: dropped when a commit fails, caught up when another
 process has appended, and never trusted beyond the head that the lock shows.
 """
 
-from trace_node.errors import NotFound, Refused
+from trace_node.errors import NotFound, Refused, StoreCorrupt
 from trace_node.ledger.sequencer import Candidate
 from trace_node.services.clock import TickClock
 from trace_node.store.log import (
@@ -91,10 +91,17 @@ class LogAdmission:
         state = self.state
         for entry in self._log.governance(self._size, size):
             statement = decode_statement(entry.statement)
+            if statement.governance_type is None:
+                raise StoreCorrupt("its kind changed", where=f"entry {entry.index}")
             state.apply(entry.index, statement, self._record_of(statement))
         # Ticks are not replayed one by one: the record time of the last entry
-        # is that of the last tick.
-        state.last_tick = self._log.entry(size - 1).recorded
+        # is that of the last tick. Column and tick are compared, for a time that
+        # changed at rest would let the next tick go back.
+        recorded = self._log.entry(size - 1).recorded
+        told = self._log.tick_before(size - 1).statement
+        if decode_statement(told).iat != recorded:
+            raise StoreCorrupt("its record time changed", where=f"entry {size - 1}")
+        state.last_tick = recorded
         self._size = size
 
     def refresh(self) -> bool:

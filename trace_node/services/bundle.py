@@ -3,7 +3,9 @@
 One JSON file holds the question, the answer, the records, their statements,
 manifest paths and tlog-proofs, entry 0 and the governance entries needed. All
 proofs lead to one signed head. The bytes are deterministic (sorted keys, no
-spaces), so that a changed byte anywhere is found.
+spaces), so that a changed byte anywhere is found. Each is checked by the verifier
+that its taker will use before it is handed on, so that an index that changed at
+rest (it is not part of the log) makes an error and not a false answer.
 """
 
 from dataclasses import dataclass
@@ -11,22 +13,25 @@ from typing import Any
 
 import orjson
 
-from trace_node.errors import NotFound, StoreCorrupt
+from trace_node.errors import NotFound, StoreCorrupt, TraceNodeError
 from trace_node.ledger.checkpoint import Checkpoint
 from trace_node.ledger.merkle import inclusion_proof
 from trace_node.ledger.tlogproof import encode_proof
+from trace_node.services.checked import CheckedLog
 from trace_node.services.follow import Follower
 from trace_node.services.founding import timestamp
 from trace_node.store.heads import HeadFile
 from trace_node.store.index import SqlIndex
-from trace_node.store.log import LogEntry, SqlLog
+from trace_node.store.log import LogEntry
 from trace_node.store.tiles import TileStore
 from trace_node.store.vault import Vault
 from trace_node.trust.base64url import encode as base64url
 from trace_node.trust.manifest import manifest_path
 from trace_node.trust.merkle import leaf_hash, root_of
+from trace_node.trust.policy import Policy
 from trace_node.trust.record import Record, ni, parse_record
 from trace_node.trust.statement import Statement, decode_statement
+from trace_node.verify import verify_bundle
 
 FORMAT = "trace-node-bundle@1"
 
@@ -35,12 +40,13 @@ FORMAT = "trace-node-bundle@1"
 class Library:
     """All that answers are made from."""
 
-    log: SqlLog
+    log: CheckedLog
     vault: Vault
     index: SqlIndex
     tiles: TileStore
     keeper: HeadFile
     follower: Follower
+    policy: Policy  # of a taker who believes this log alone
 
 
 def record_bundle(library: Library, digest: bytes) -> bytes:
@@ -60,9 +66,14 @@ def record_bundle(library: Library, digest: bytes) -> bytes:
     ]
     if found is None or not mentions:
         raise NotFound("no entry of this log speaks of that record")
-    return _Maker(library, *found).bundle(
+    data = _Maker(library, *found).bundle(
         digest, [(mention.index, mention.position) for mention in mentions]
     )
+    try:
+        verify_bundle(data, library.policy)
+    except TraceNodeError as error:
+        raise StoreCorrupt(f"the answer does not hold: {error}") from None
+    return data
 
 
 class _Maker:
@@ -144,8 +155,8 @@ class _Maker:
         entry = self._library.log.entry(index)
         statement = self._add(entry)
         if statement.is_manifest:
-            digests = self._library.log.manifest(index)
-            if digests[position] != digest:
+            digests = self._digests(index, statement)
+            if position >= len(digests) or digests[position] != digest:
                 raise StoreCorrupt("index and manifest name different records")
             self._entries[index]["manifest"] = {
                 "count": len(digests),
@@ -153,7 +164,9 @@ class _Maker:
                 "position": position,
                 "path": [base64url(node) for node in manifest_path(digests, position)],
             }
-        self._add_tick(index, entry.recorded)
+        elif statement.payload != digest or position:
+            raise StoreCorrupt("index and entry name different records")
+        self._add(self._library.log.tick_of(entry))
         return {
             "index": index,
             "position": position,
@@ -174,7 +187,10 @@ class _Maker:
             }
         return decode_statement(entry.statement)
 
-    def _add_tick(self, index: int, recorded: int) -> None:
-        """Add the tick (or entry 0) that dates entry ``index``."""
-        found = self._library.log.tick_before(index, recorded)
-        self._add(found)
+    def _digests(self, index: int, statement: Statement) -> list[bytes]:
+        try:
+            return self._library.log.manifest(index, statement)
+        except NotFound:  # the index has read it, so it was here
+            raise StoreCorrupt(
+                "a record list is gone", where=f"entry {index}"
+            ) from None

@@ -1,26 +1,24 @@
 """The follower: reads log entries and fills the index, at its own pace."""
 
 from trace_node.errors import NotFound
+from trace_node.services.checked import CheckedLog
 from trace_node.store.index import SqlIndex
-from trace_node.store.log import (
-    KIND_GOVERNANCE,
-    KIND_MANIFEST,
-    KIND_TICK,
-    LogEntry,
-    SqlLog,
-)
 from trace_node.store.vault import Vault
 from trace_node.trust.record import parse_record
-from trace_node.trust.statement import decode_statement, payload_of
+from trace_node.trust.statement import Statement, decode_statement
 
 STEP = 500  # entries in one index transaction at most
 ROWS = 20_000  # and rows, give or take one manifest: what it holds in memory
 
 
 class Follower:
-    """Projects the center's own log into its index."""
+    """Projects the center's own log into its index.
 
-    def __init__(self, log: SqlLog, index: SqlIndex, vault: Vault) -> None:
+    What an entry is, its bytes say: a column that changed at rest must not leave
+    a record out of the index.
+    """
+
+    def __init__(self, log: CheckedLog, index: SqlIndex, vault: Vault) -> None:
         self._log = log
         self._index = index
         self._vault = vault
@@ -41,34 +39,35 @@ class Follower:
         for entry in entries:
             if len(rows) >= ROWS:
                 break
-            rows += self._rows(entry)
-            if entry.kind == KIND_GOVERNANCE:
-                subjects.append((self._subject(entry), entry.index))
+            statement = decode_statement(entry.statement)
+            rows += self._rows(entry.index, statement)
+            if statement.governance_type is not None:
+                subjects.append((self._subject(statement), entry.index))
             end = entry.index + 1
         rows.sort()  # neighbours share pages of the index
         self._index.advance(end, rows, subjects)
         return True
 
-    def _rows(self, entry: LogEntry) -> list[tuple[bytes, int, int]]:
-        if entry.kind == KIND_TICK:
+    def _rows(self, index: int, statement: Statement) -> list[tuple[bytes, int, int]]:
+        if statement.is_tick:
             return []
-        if entry.kind != KIND_MANIFEST:
-            return [(payload_of(entry.statement), entry.index, 0)]
+        if not statement.is_manifest:
+            return [(statement.payload, index, 0)]
         try:
-            digests = self._log.manifest(entry.index)
+            digests = self._log.manifest(index, statement)
         except NotFound:  # content-absent: completed later, or never
             return []
-        return [(digest, entry.index, at) for at, digest in enumerate(digests)]
+        return [(digest, index, at) for at, digest in enumerate(digests)]
 
-    def _subject(self, entry: LogEntry) -> str:
-        statement = decode_statement(entry.statement)
+    def _subject(self, statement: Statement) -> str:
         record = parse_record(self._vault.read(statement.payload))
         return str(record.body.get("did", ""))
 
     def completed(self, index: int) -> None:
         """Index a manifest whose record list came after its entry."""
         if index < self._index.cursor():
-            self._index.add(self._rows(self._log.entry(index)))
+            statement = decode_statement(self._log.entry(index).statement)
+            self._index.add(self._rows(index, statement))
 
     def tidy(self, now: int, patience: int) -> int:
         """Settle staged records that entries name; drop what waited too long.

@@ -14,6 +14,7 @@ from trace_node.store.files import make_folder, write_file
 from trace_node.trust.keys import MemorySigner, Signer
 from trace_node.trust.record import make_record, media_of
 from trace_node.trust.statement import sign_statement
+from trace_node.trust.vkey import VerifierKey
 
 USES = ("root", "center", "receipt", "log")
 PROFILES = {
@@ -61,6 +62,11 @@ def policy_body(
             for use in ("root", "center", "receipt")
         ],
     }
+
+
+def policy_text(vkey: VerifierKey) -> str:
+    """Return the C2SP policy of who believes the log of this key, and it alone."""
+    return f"log {vkey}\nquorum none\n"
 
 
 def timestamp(now: int) -> str:

@@ -65,7 +65,10 @@ def open_sqlite(path: Path, *, synchronous: str = "FULL") -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
-        mode = cursor.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        try:
+            mode = cursor.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        except UnicodeDecodeError:  # of the driver, about a schema that is damaged
+            raise StoreCorrupt("the schema cannot be read", where=path.name) from None
         cursor.execute(f"PRAGMA synchronous={synchronous}")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA cache_size=-16384")

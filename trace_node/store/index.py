@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from trace_node.store.log import OWN_LOG
 from trace_node.store.rows import insert_rows
 from trace_node.store.statements import IndexStatements
+from trace_node.store.typed import count
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class SqlIndex:
         """Return how many entries of ``log`` have been read."""
         with self._reader.connect() as connection:
             row = connection.exec_driver_sql(self._sql.cursor, (log,)).fetchone()
-        return row[0] if row else 0
+        return count(row[0]) if row else 0
 
     def advance(
         self,
@@ -79,10 +80,10 @@ class SqlIndex:
         """Return the governance entries about a DID, or about all ("")."""
         with self._reader.connect() as connection:
             rows = connection.exec_driver_sql(self._sql.subjects, (subject, log))
-            return [row[0] for row in rows]
+            return [count(row[0]) for row in rows]
 
     def mentions(self, digest: bytes) -> list[Mention]:
         """Return every entry read so far that speaks of the record."""
         with self._reader.connect() as connection:
             rows = connection.exec_driver_sql(self._sql.commitments, (digest,))
-            return [Mention(*row) for row in rows]
+            return [Mention(*map(count, row)) for row in rows]

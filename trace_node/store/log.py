@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Engine, insert, select
 from sqlmodel import col
@@ -22,6 +23,7 @@ from trace_node.store.appending import (
 )
 from trace_node.store.statements import Statements
 from trace_node.store.tables import Log, LogHead
+from trace_node.store.typed import blob, count
 from trace_node.trust.merkle import HASH_SIZE
 
 __all__ = [
@@ -103,7 +105,7 @@ class SqlLog:
             ).fetchone()
         if row is None:
             raise StoreCorrupt(f"log {self._log} has no head row")
-        return StoredHead(unpack_range(row[0], bytes(row[2])), row[1])
+        return StoredHead(unpack_range(count(row[0]), blob(row[2])), count(row[1]))
 
     def published(self) -> tuple[int, int, bytes] | None:
         """Return (size, Unix second, note) of what is published, None at first."""
@@ -132,7 +134,7 @@ class SqlLog:
             ).fetchone()
         if row is None or index < 0:
             raise NotFound(f"no entry {index}")
-        return HeadRow(row[0], bytes(row[1]), bytes(row[2]), bytes(row[3]))
+        return HeadRow(count(row[0]), blob(row[1]), blob(row[2]), blob(row[3]))
 
     def entry(self, index: int) -> LogEntry:
         """Return one entry.
@@ -150,7 +152,7 @@ class SqlLog:
             rows = connection.exec_driver_sql(
                 self._sql.full_entries, (self._log, begin, end)
             )
-            return [LogEntry(r[0], r[1], r[2], bytes(r[3]), bytes(r[4])) for r in rows]
+            return [_entry(row) for row in rows]
 
     def statements(self, begin: int, end: int) -> list[bytes]:
         """Return only the entry bytes of [begin, end)."""
@@ -158,7 +160,7 @@ class SqlLog:
             rows = connection.exec_driver_sql(
                 self._sql.entries, (self._log, begin, end)
             )
-            return [bytes(row[0]) for row in rows]
+            return [blob(row[0]) for row in rows]
 
     def governance(self, begin: int, end: int) -> list[LogEntry]:
         """Return the governance entries of [begin, end), in order.
@@ -170,21 +172,21 @@ class SqlLog:
             rows = connection.exec_driver_sql(
                 self._sql.governance, (self._log, begin, end)
             )
-            return [LogEntry(r[0], r[1], r[2], bytes(r[3]), bytes(r[4])) for r in rows]
+            return [_entry(row) for row in rows]
 
-    def tick_before(self, index: int, recorded: int) -> LogEntry:
-        """Return the entry that set record time ``recorded`` for entry ``index``.
+    def tick_before(self, index: int) -> LogEntry:
+        """Return the entry that set the record time of entry ``index``.
 
         Raises:
             NotFound: there is none, which a sound log cannot have.
         """
         with self._reader.connect() as connection:
             row = connection.exec_driver_sql(
-                self._sql.tick_before, (self._log, index, recorded)
+                self._sql.tick_before, (self._log, index)
             ).fetchone()
         if row is None:
             raise NotFound(f"no tick before entry {index}")
-        return LogEntry(row[0], row[1], row[2], bytes(row[3]), bytes(row[4]))
+        return _entry(row)
 
     def complete(
         self,
@@ -219,7 +221,7 @@ class SqlLog:
             ).fetchone()
         if row is None:
             raise NotFound(f"no record list for entry {index}")
-        data = bytes(row[0])
+        data = blob(row[0])
         return [data[at : at + HASH_SIZE] for at in range(0, len(data), HASH_SIZE)]
 
     def has_manifest(self, index: int) -> bool:
@@ -237,3 +239,10 @@ class SqlLog:
                 *self._sql.known(self._log, [identity])
             ).fetchone()
         return None if row is None else row[1]
+
+
+def _entry(row: Any) -> LogEntry:
+    index, kind, recorded, identity, statement = row
+    return LogEntry(
+        count(index), count(kind), count(recorded), blob(identity), blob(statement)
+    )

@@ -28,6 +28,7 @@ from trace_node.errors import NotFound, Overloaded, StoreCorrupt
 from trace_node.store.blobs import BlobStore, vault_name, write_sound
 from trace_node.store.log import OWN_LOG, ROW_LIMIT
 from trace_node.store.statements import Statements
+from trace_node.store.typed import blob
 
 MINUTE = 60  # seconds; far more than a request to the blobs may take
 
@@ -132,7 +133,7 @@ class Vault:
         """Return up to 1,000 records staged before second ``before``."""
         with self._reader.connect() as connection:
             rows = connection.exec_driver_sql(self._sql.staged_digests, (before,))
-            return [bytes(row[0]) for row in rows]
+            return [blob(row[0]) for row in rows]
 
     def settle(self, digests: Sequence[bytes]) -> None:
         """Mark records as named by an entry: they wait for nothing any more."""
@@ -192,7 +193,7 @@ class Vault:
             data = self._blobs.get(vault_name(digest))
             if data is None:
                 raise StoreCorrupt("the record's blob is gone")
-        data = bytes(data)
+        data = blob(data)
         if sha256(data).digest() != digest:
             raise StoreCorrupt("the record's bytes changed at rest")
         return data

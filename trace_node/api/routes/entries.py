@@ -84,7 +84,7 @@ def router(node: Node, register: Register) -> APIRouter:
     async def statement(entry_id: EntryId) -> Response:
         """Return the signed statement of an entry."""
         index = entry_index(entry_id)
-        entry = await asyncio.to_thread(node.log.entry, index)
+        entry = await asyncio.to_thread(node.checked.entry, index)
         return Response(entry.statement, media_type=COSE)
 
     @routes.get(

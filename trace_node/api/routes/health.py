@@ -164,7 +164,7 @@ def router(node: Node, figures: Figures) -> APIRouter:
         """Say who this center is, by which keys and rules."""
         return Center(
             origin=node.settings.origin,
-            name=node.settings.name,
+            name=node.name,
             operator=node.did,
             vkey=str(node.vkey),
             version=__version__,

@@ -37,7 +37,7 @@ def read_tile(node: Node, path: str) -> bytes:
     if level is not None:
         return node.tiles.read(level, index, width)
     begin = index * TILE_WIDTH
-    return encode_entries(node.log.statements(begin, begin + width))
+    return encode_entries(node.checked.statements(begin, begin + width))
 
 
 def router(node: Node) -> APIRouter:
