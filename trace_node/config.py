@@ -130,6 +130,12 @@ class Settings(BaseSettings):
     clock_idle_days: int = Field(
         default=90, ge=1, description="days without an entry before the clock is asked"
     )
+    scrub_entries: int = Field(
+        default=64,
+        ge=0,
+        le=100_000,
+        description="entries a second that are read again to find damage; 0: none",
+    )
     free_bytes: int = Field(
         default=256 << 20, ge=0, description="free disk below which writes are shed"
     )

@@ -31,6 +31,7 @@ from trace_node.services.founding import (
 )
 from trace_node.services.line import Room
 from trace_node.services.own_keys import Keys
+from trace_node.services.patrol import Patrol
 from trace_node.services.prepare import Preparer
 from trace_node.services.priority import stand_back
 from trace_node.services.publish import Publisher
@@ -181,6 +182,7 @@ class Node:
                 self.follower.completed,
             ),
         )
+        self.patrol = Patrol(folder, self.library, self.receipts)
         self._seen_size = 0  # of the database, when it was looked at last
         self._stopping = Event()
         self._threads: list[Thread] = []
@@ -264,6 +266,7 @@ class Node:
         for name, work, pause in (
             ("publisher", self._publish, self.settings.publish_seconds),
             ("follower", self._follow, 1.0),
+            ("patrol", self._scrub, 1.0),
         ):
             thread = Thread(
                 target=self._repeat, args=(name, work, pause), name=name, daemon=True
@@ -333,6 +336,11 @@ class Node:
         last = self.log.entry(self.log.head().range.size - 1).recorded
         now = self.tick_clock.read(last)
         self.follower.tidy(now, self.settings.staged_hours * 3600)
+
+    def _scrub(self) -> None:
+        if self.settings.scrub_entries and not self._stopping.is_set():
+            for damage in self.patrol.step(self.settings.scrub_entries):
+                LOGGER.error("damaged on the disk: %s", damage)
 
     def _committed(self, growth: Growth) -> None:
         self.tiles.grow(growth)

@@ -172,6 +172,8 @@ class Figures:
                 "waiting": node.intake.waiting,
                 "waiting_seconds": node.intake.wait,
                 "degraded": int(bool(health.degraded)),
+                "damaged": len(node.patrol.damage),
+                "scrubbed_entries": node.patrol.entries,
                 "connections": self.connections,
                 "uptime_seconds": time.monotonic() - health.started,
             },

@@ -48,7 +48,7 @@ def audit(
                 report = audit_url(wire, believed, progress=step)
         else:
             report = _audit_folder(Path(center), believed, workers, step)
-    answer(report.members(), _report_text(report), as_json=as_json)
+    answer(report.members(), report_text(report), as_json=as_json)
     if not report.ok:
         raise typer.Exit(1)
 
@@ -76,7 +76,8 @@ def _audit_folder(
     return report
 
 
-def _report_text(report: AuditReport) -> str:
+def report_text(report: AuditReport) -> str:
+    """Return a report for a person."""
     found = report.findings
     lines = [f"log     {report.origin}", f"size    {report.size}"]
     lines.append(f"root    {report.root.hex()}")

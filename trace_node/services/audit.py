@@ -10,9 +10,10 @@ log only grows: what is there when the audit begins is what it covers.
     one a core       every signed head and its receipt signature; every record
 """
 
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,15 @@ from trace_node.trust.merkle import HASH_SIZE
 from trace_node.trust.vkey import VerifierKey
 from trace_node.verify.identities import Identities
 from trace_node.verify.replay import Replay
-from trace_node.verify.report import AuditReport
+from trace_node.verify.report import AuditReport, Findings
 
 STRETCH = 4096  # entries that one call checks; a power of two, and whole tiles
-PARTS = 64  # ranges of digests that the records are checked in
+PARTS = 64  # ranges of digests that the records are checked in, at least
+PART = 256  # records in a range, about
 _NO_DIGEST = b"\xff" * (HASH_SIZE + 1)  # greater than any
 
 Progress = Callable[[int, int], None]
+Pace = Callable[[int], None]
 
 
 def audit_folder(
@@ -48,6 +51,8 @@ def audit_folder(
     blobs: str = "",
     workers: int | None = None,
     progress: Progress = lambda done, total: None,  # noqa: ARG005 - names for callers
+    signatures: bool = True,
+    pace: Pace | None = None,
 ) -> AuditReport:
     """Audit the center in ``folder``; what does not hold is in the report.
 
@@ -58,6 +63,9 @@ def audit_folder(
         blobs: the center's setting of that name.
         workers: processes; one a core if not given, this one only if 1.
         progress: told (done, total) entries and records now and then.
+        signatures: verify those of content and ticks, too; a scrub does not.
+        pace: told how many bytes were read; waits as long as it likes. With it
+            the work is done in this process.
 
     Raises:
         Misuse: there is no center.
@@ -71,10 +79,20 @@ def audit_folder(
     store = open_blobs(blobs, folder, origin)
     try:
         audit = _Audit(folder, origin, vkey, scan, store, progress)
-        return audit.run(workers, blobs)
+        options = Options(blobs, signatures, pace)
+        return audit.run(1 if pace else workers, options)
     finally:
         scan.close()
         store.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How an audit is made; see ``audit_folder``."""
+
+    blobs: str
+    signatures: bool
+    pace: Pace | None
 
 
 class _Audit:
@@ -105,9 +123,13 @@ class _Audit:
         self._clock: int | None = None  # the last tick so far
         self._identities = Identities()
         self._checks: list[Future[Any]] = []  # of heads
+        self._pace: Pace = _at_once
+        self._ahead = 2 * cores() + 2  # calls that wait for their turn
         self._done = 0
 
-    def run(self, workers: int | None, blobs: str) -> AuditReport:
+    def run(self, workers: int | None, options: Options) -> AuditReport:
+        if options.pace:
+            self._pace, self._ahead = options.pace, 0
         kept = self._kept()  # before the database: that is never behind it
         ends = self._scan.ends()
         if self._scan.origin() != self._origin:
@@ -122,13 +144,14 @@ class _Audit:
             self._origin,
             state.operator,
             state.keys,
-            blobs,
+            options.blobs,
+            options.signatures,
         )
         small = ends.size + ends.records <= STRETCH
         pool = Pool(job, workers or (1 if small else cores()))
         try:
             self._entries(pool, ends.size)
-            self._records(pool)
+            self._records(pool, ends.records)
             for check in self._checks:
                 self._find.merge(result(check))
         finally:
@@ -175,7 +198,7 @@ class _Audit:
         begins = range(0, size, STRETCH)
         for begin in begins:
             waiting.append(pool.submit("entries", begin, min(size, begin + STRETCH)))
-            if len(waiting) > 2 * cores() + 2:
+            if len(waiting) > self._ahead:
                 self._take(pool, result(waiting.popleft()))
         while waiting:
             self._take(pool, result(waiting.popleft()))
@@ -200,6 +223,7 @@ class _Audit:
         self._report.counts.update(found.counts)
         self._find.merge(found.findings)
         self._advance(len(leaves) // HASH_SIZE, "entries")
+        self._pace(found.read)
 
     def _time(self, found: Stretch) -> None:
         """Check that record times go on across stretches, and ticks rise."""
@@ -212,14 +236,20 @@ class _Audit:
             self._find.add("tick", f"entries from {found.begin}", "time goes back")
         self._clock = found.ticks[1]
 
-    def _records(self, pool: Pool) -> None:
-        marks = [bytes([at * 256 // PARTS]) for at in range(PARTS)]
-        spans = zip([b"", *marks[1:]], [*marks[1:], _NO_DIGEST], strict=True)
-        for part in [pool.submit("records", low, high) for low, high in spans]:
-            counts, findings = result(part)
-            self._report.counts.update(counts)
-            self._find.merge(findings)
-            self._advance(counts["records"])
+    def _records(self, pool: Pool, records: int) -> None:
+        waiting: deque[Future[Any]] = deque()
+        for low, high in spans(records):
+            waiting.append(pool.submit("records", low, high))
+            if len(waiting) > self._ahead:
+                self._took(*result(waiting.popleft()))
+        while waiting:
+            self._took(*result(waiting.popleft()))
+
+    def _took(self, counts: Counter[str], findings: Findings, read: int) -> None:
+        self._report.counts.update(counts)
+        self._find.merge(findings)
+        self._advance(counts["records"])
+        self._pace(read)
 
     def _advance(self, count: int, kind: str = "") -> None:
         if kind:
@@ -262,6 +292,17 @@ class _Audit:
                 raise NotVerified("a signed head has another root than the database")
         except TraceNodeError as error:
             find.error("kept-head", f"head of {kept.size}", error)
+
+
+def _at_once(_read: int) -> None:
+    """Wait for nothing."""
+
+
+def spans(records: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield ranges of digests of about ``PART`` records; together they are all."""
+    parts = min(max(PARTS, records // PART), 1 << 16)
+    marks = [(at * (1 << 16) // parts).to_bytes(2) for at in range(1, parts)]
+    yield from zip([b"", *marks], [*marks, _NO_DIGEST], strict=True)
 
 
 def _grown(range_: CompactRange, found: Stretch, leaves: bytes) -> CompactRange:

@@ -20,6 +20,7 @@ class Stretch:
     ``leaves`` and ``identities`` are 32 bytes an entry, ``tiles`` the roots of
     the full hash tiles. ``lead`` is the record time of the entries before the
     first tick, ``ticks`` the first and the last time told; None where there is none.
+    ``read`` counts bytes.
     """
 
     begin: int
@@ -29,6 +30,7 @@ class Stretch:
     governance: list[int] = field(default_factory=list)
     lead: int | None = None
     ticks: tuple[int, int] | None = None
+    read: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     findings: Findings = field(default_factory=Findings)
 
@@ -81,5 +83,6 @@ def compare_tiles(
             found.counts["tiles not written"] += 1
             continue
         found.counts["tiles"] += 1
+        found.read += len(data)
         if data != tile:
             found.findings.add("tile", name, "the file is not what the entries make")

@@ -14,6 +14,7 @@ from trace_node.errors import NotVerified, Refused, StoreCorrupt, TraceNodeError
 from trace_node.ledger.merkle import CompactRange
 from trace_node.ledger.receipt import receipt_protected
 from trace_node.ledger.tiles import TILE_WIDTH, tile_root
+from trace_node.services.audit_index import check_index
 from trace_node.services.audit_stretch import (
     GOVERNANCE,
     MANIFEST,
@@ -26,7 +27,7 @@ from trace_node.services.audit_stretch import (
     kind_of,
 )
 from trace_node.store.blobs import open_blobs, vault_name
-from trace_node.store.scan import Scan
+from trace_node.store.scan import IndexScan, Scan
 from trace_node.trust import cbor
 from trace_node.trust.govstate import KeyState
 from trace_node.trust.keys import ED25519, ESP256, PublicKey
@@ -44,9 +45,11 @@ _ALGS = {"Ed25519": ED25519, "P-256": ESP256}
 class Job:
     """What every process knows: where the center is, and whose keys count.
 
-    ``blobs`` is the setting, so that every process opens them for itself. ``keys``
-    is what the governance records say after the last entry; since a key has one
-    owner, one use and one life, it tells for every index who might sign there.
+    ``keys`` is what the governance records say after the last entry; since a key
+    has one owner, one use and one life, it tells for every index who might sign
+    there. ``blobs`` is the setting, so that every process opens them for itself.
+    ``signatures`` of content and ticks are left out by a scrub: the tree covers
+    their bytes.
     """
 
     folder: Path
@@ -55,6 +58,7 @@ class Job:
     operator: str
     keys: dict[bytes, KeyState]
     blobs: str = ""
+    signatures: bool = True
 
 
 class Worker:
@@ -113,6 +117,7 @@ class Worker:
         manifests: dict[int, bytes],
     ) -> None:
         found.leaves += sha256(b"\0" + raw).digest()
+        found.read += len(raw)
         try:
             statement = decode_statement(raw)
         except TraceNodeError as error:
@@ -156,7 +161,8 @@ class Worker:
             raise Refused("the key belongs to another party", where="iss")
         if statement.aud != self._job.origin:
             raise Refused("made for another log", where="aud")
-        self._unverified.append((index, statement, key.public))
+        if self._job.signatures:
+            self._unverified.append((index, statement, key.public))
 
     def _signatures(self, found: Stretch) -> None:
         """Verify what has gathered.
@@ -178,6 +184,7 @@ class Worker:
             found.counts["manifests without their list"] += 1
             return
         found.counts["manifests"] += 1
+        found.read += len(joined)
         try:
             digests = [
                 joined[at : at + HASH_SIZE] for at in range(0, len(joined), HASH_SIZE)
@@ -237,10 +244,15 @@ class Worker:
         signed = cbor.encode(["Signature1", protected, b"", root])  # RFC 9052 §4.4
         key.public.verify(_ALGS[key.public.curve], signature, signed)
 
-    def records(self, low: bytes, high: bytes) -> tuple[Counter[str], Findings]:
-        """Check every record with a digest in [low, high), rows and blobs."""
+    def records(self, low: bytes, high: bytes) -> tuple[Counter[str], Findings, int]:
+        """Check every record with a digest in [low, high), rows and blobs.
+
+        Returns:
+            Counts, findings, and how many bytes were read.
+        """
         counts: Counter[str] = Counter()
         findings = Findings()
+        read = 0
         try:
             for digest, size, content in self._scan.records(low, high):
                 place, data = f"record {digest.hex()}", content
@@ -249,12 +261,21 @@ class Worker:
                     data = self._blobs.get(place) or b""
                     counts["vault files"] += 1
                 counts["records"] += 1
+                read += len(data)
                 if sha256(data).digest() != digest or len(data) != size:
                     message = "the bytes are gone or have another digest or size"
                     findings.add("record", place, message)
         except StoreCorrupt as error:
             findings.error("database", f"records from {low.hex()}", error)
-        return counts, findings
+        return counts, findings, read
+
+    def indexed(self, begin: int, end: int) -> tuple[int, Findings]:
+        """Compare the index database with the entries [begin, end)."""
+        index = IndexScan(self._job.folder / "index.db", self._job.driver)
+        try:
+            return check_index(self._scan, index, self._job.folder, begin, end)
+        finally:
+            index.close()
 
 
 def _append(edge: list[bytes], size: int, leaf: bytes) -> None:

@@ -194,3 +194,28 @@ class HeadFile:
             return (self._folder / name).read_bytes()
         except FileNotFoundError:
             return b""
+
+
+def lone_head(note: bytes) -> bytes:
+    """Return the bytes of a head file that holds this checkpoint alone."""
+    return note.ljust(2 * SLOT, b"\0")
+
+
+def read_slots(folder: Path, key: VerifierKey) -> list[tuple[Checkpoint, bytes] | None]:
+    """Return what the slots of all head files hold; None for one that proves nothing.
+
+    Empty slots are left out. A slot may be read while it is written: who wants to
+    know whether one is torn looks again.
+    """
+    found: list[tuple[Checkpoint, bytes] | None] = []
+    for path in head_files(folder):
+        data = path.read_bytes()
+        for slot in (0, SLOT):
+            note = data[slot : slot + SLOT].rstrip(b"\0")
+            if not note:
+                continue
+            try:
+                found.append((open_checkpoint(note, [key])[0], note))
+            except TraceNodeError:
+                found.append(None)
+    return found

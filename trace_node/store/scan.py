@@ -13,38 +13,51 @@ from pathlib import Path
 from typing import Any
 
 from trace_node.errors import StoreCorrupt
+from trace_node.store.typed import count
 
 BUSY_SECONDS = 15
-# CAST: SQLite keeps what it is given, so a tampered column may hold text.
+# SQLite keeps what it is given: a column that was tampered with, or whose bits
+# flipped, may hold a text, a number or nothing. Bytes are made of all of them.
 _ENTRIES = (
-    "SELECT entry_index, kind, recorded, CAST(identity AS BLOB), "
-    "CAST(statement AS BLOB) FROM entry "
+    "SELECT entry_index, kind, recorded, "
+    "ifnull(CAST(identity AS BLOB), x''), "
+    "ifnull(CAST(statement AS BLOB), x'') FROM entry "
     "WHERE log = 1 AND entry_index >= ? AND entry_index < ? ORDER BY entry_index"
 )
 _GOVERNANCE = (
-    "SELECT entry_index, CAST(statement AS BLOB) FROM entry "
+    "SELECT entry_index, ifnull(CAST(statement AS BLOB), x'') FROM entry "
     "WHERE log = 1 AND entry_index < ? AND kind = 3 ORDER BY entry_index"
 )
 _MANIFESTS = (
-    "SELECT entry_index, CAST(digests AS BLOB) FROM manifest "
+    "SELECT entry_index, ifnull(CAST(digests AS BLOB), x'') FROM manifest "
     "WHERE log = 1 AND entry_index >= ? AND entry_index < ?"
 )
 _HEADS = (
-    "SELECT size, CAST(root AS BLOB), CAST(receipt_protected AS BLOB), "
-    "CAST(receipt_signature AS BLOB) FROM head "
+    "SELECT size, ifnull(CAST(root AS BLOB), x''), "
+    "ifnull(CAST(receipt_protected AS BLOB), x''), "
+    "ifnull(CAST(receipt_signature AS BLOB), x'') FROM head "
     "WHERE log = 1 AND size > ? AND size <= ? ORDER BY size"
 )
+_ROOT = "SELECT ifnull(CAST(root AS BLOB), x'') FROM head WHERE log = 1 AND size = ?"
 _HEAD_BEFORE = "SELECT coalesce(max(size), 0) FROM head WHERE log = 1 AND size <= ?"
 _RECORDS = (
-    "SELECT CAST(digest AS BLOB), size, CAST(content AS BLOB) FROM record "
+    "SELECT ifnull(CAST(digest AS BLOB), x''), size, CAST(content AS BLOB) FROM record "
     "WHERE digest >= ? AND digest < ? AND coalesce(staged, 0) >= 0"  # see store.vault
 )
 _ENDS = (
-    "SELECT size, epoch, frontier, "
+    "SELECT size, epoch, ifnull(CAST(frontier AS BLOB), x''), "
     "(SELECT max(entry_index) FROM entry WHERE log = 1), "
     "(SELECT count(*) FROM head WHERE log = 1), "
     "(SELECT coalesce(max(size), 0) FROM head WHERE log = 1), "
     "(SELECT count(*) FROM record) FROM log_head WHERE log = 1"
+)
+SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master"
+_LEAST = -(1 << 63)  # SQLite sorts numbers before texts before bytes
+_POSITION = (
+    "SELECT position FROM commitment WHERE digest = ? AND log = 1 AND entry_index = ?"
+)
+_SUBJECT = (
+    "SELECT 1 FROM governance_subject WHERE subject = ? AND log = 1 AND entry_index = ?"
 )
 
 
@@ -78,7 +91,8 @@ class Scan:
 
     def __init__(self, path: Path, driver: str) -> None:
         module: Any = import_module(driver)
-        self._error: type[Exception] = module.Error
+        # The driver's own message may quote a damaged schema, and fail at that.
+        self._error = (module.Error, UnicodeDecodeError)
         self._name = path.name
         try:
             self._connection = module.connect(
@@ -114,8 +128,8 @@ class Scan:
         if row is None:
             raise StoreCorrupt("the log has no head row", where=self._name)
         size, epoch, frontier, last, heads, top, records = row
-        last = -1 if last is None else last
-        return Ends(size, epoch, bytes(frontier), last, heads, top, records)
+        last = -1 if last is None else count(last)
+        return Ends(count(size), count(epoch), frontier, last, heads, top, records)
 
     def entries(
         self, begin: int, end: int
@@ -141,16 +155,67 @@ class Scan:
 
     def root_at(self, size: int) -> bytes | None:
         """Return the root signed at ``size``, None if no head was."""
-        row = self._first("SELECT root FROM head WHERE log = 1 AND size = ?", (size,))
-        return None if row is None else bytes(row[0])
+        row = self._first(_ROOT, (size,))
+        return None if row is None else row[0]
 
     def records(
         self, low: bytes, high: bytes
     ) -> Iterator[tuple[bytes, int, bytes | None]]:
-        """Yield (digest, size, bytes or None for a file) by digest in [low, high)."""
-        return self._rows(_RECORDS, (low, high))
+        """Yield (digest, size, bytes or None for a file) by digest in [low, high).
+
+        The range from "" begins at everything that is no digest at all.
+        """
+        return self._rows(_RECORDS, (low or _LEAST, high))
 
     def record(self, digest: bytes) -> bytes | None:
         """Return the bytes of a record that is a row, None where there is none."""
-        row = self._first("SELECT content FROM record WHERE digest = ?", (digest,))
-        return None if row is None or row[0] is None else bytes(row[0])
+        row = self._first(
+            "SELECT CAST(content AS BLOB) FROM record WHERE digest = ?", (digest,)
+        )
+        return None if row is None else row[0]
+
+    def has(self, digest: bytes) -> bool:
+        """Say whether there is a row of this record."""
+        return (
+            self._first("SELECT 1 FROM record WHERE digest = ?", (digest,)) is not None
+        )
+
+    def schema(self, branch: str) -> tuple[str, set[tuple[str, ...]]]:
+        """Return the version of the schema, and what it is made of."""
+        question = f"SELECT version_num FROM alembic_version_{branch}"  # noqa: S608 - ours
+        version = self._first(question)
+        parts = {tuple(map(str, row)) for row in self._rows(SCHEMA)}
+        return str(version and version[0]), parts
+
+    def integrity(self) -> list[str]:
+        """Return what the database's own check finds; indexes are compared, too.
+
+        Rows are covered by the tree and by digests, but an index that differs from
+        its table answers "never seen" for a statement that is registered.
+        """
+        found = [str(row[0]) for row in self._rows("PRAGMA integrity_check(20)")]
+        return [] if found == ["ok"] else found
+
+
+class IndexScan(Scan):
+    """One read-only connection to an index database."""
+
+    def cursor(self) -> int:
+        """Return how many entries have been read into the index."""
+        row = self._first("SELECT size FROM cursor WHERE log = 1")
+        return count(row[0]) if row else 0
+
+    def position(self, digest: bytes, index: int) -> int | None:
+        """Return where entry ``index`` speaks of a record; None: not indexed."""
+        row = self._first(_POSITION, (digest, index))
+        return None if row is None else row[0]
+
+    def is_subject(self, subject: str, index: int) -> bool:
+        """Say whether the index knows a governance entry as one about a DID."""
+        return self._first(_SUBJECT, (subject, index)) is not None
+
+
+def vault_file(folder: Path, digest: bytes) -> Path:
+    """Return where the center in ``folder`` keeps a record that is a file."""
+    name = digest.hex()
+    return folder / "vault" / name[:2] / name[2:4] / name

@@ -56,6 +56,8 @@ TOPS = (
     ),
 )
 TOTALS = (
+    ("damaged", "places found damaged on the disk"),
+    ("scrubbed_entries", "entries read again"),
     ("waiting", "statements in line"),
     ("connections", "connections open"),
 )
