@@ -29,6 +29,7 @@ from trace_node.services.founding import (
     policy_body,
     policy_text,
 )
+from trace_node.services.held import check_held
 from trace_node.services.line import Room
 from trace_node.services.own_keys import Keys
 from trace_node.services.patrol import Patrol
@@ -151,6 +152,7 @@ class Node:
             self.keeper,
             Identity(settings.origin, self.did, self.keys.log, self.keys.receipt),
             on_commit=self._committed,
+            check_held=lambda: check_held(folder),
         )
         self.preparer = Preparer(self.vault, self.rules, settings.origin)
         self.follower = Follower(self.checked, self.index, self.vault)

@@ -53,6 +53,21 @@ root = TyperGroup(
             "audit", "audit", "Rebuild the root and re-check every signature of a log."
         ),
         Lazy(
+            "keeping",
+            "backup",
+            "Back up a center while it runs, into a folder that audit can read.",
+        ),
+        Lazy(
+            "keeping",
+            "restore",
+            "Restore a center; it reads, and signs only after --sign-from-here SIZE.",
+        ),
+        Lazy(
+            "scrubbing",
+            "scrub",
+            "Hash every byte of a center's disk again; name what changed, and mend it.",
+        ),
+        Lazy(
             "demo",
             "demo",
             "Tell a real story on this machine, then keep serving until Ctrl-C.",

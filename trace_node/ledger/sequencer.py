@@ -188,6 +188,7 @@ class Sequencer:
         identity: Identity,
         *,
         on_commit: Callable[[Growth], None],
+        check_held: Callable[[], None] = lambda: None,  # raises ReadOnly
     ) -> None:
         self._store = store
         self._admission = admission
@@ -195,6 +196,7 @@ class Sequencer:
         self._identity = identity
         self._protected = identity.protected()
         self._on_commit = on_commit
+        self._check_held = check_held
 
     def commit(self, candidates: Sequence[Candidate]) -> Commit:
         """Append what may enter; return an outcome for each candidate.
@@ -263,6 +265,7 @@ class Sequencer:
 
     def _guard(self, head: StoredHead, tx: Appending) -> Checkpoint | None:
         """Return the head to keep once ``tx`` has committed, None if it is kept."""
+        self._check_held()
         # A restored backup or a lost commit shows here, before anything is
         # signed: a second branch over signed history would be an equivocation.
         last = self._keeper.last()
