@@ -1,12 +1,12 @@
 """``make bench``: run the benchmarks, print tables, and one JSON object at the end.
 
-python -m tests.bench [--scale 0.1] [single overload bulk audit scale fold]
+python -m tests.bench [--scale 0.1] [single overload bulk audit scale fold keeping]
 """
 
 import argparse
 import json
 
-from tests.bench import audit, bulk, fold, overload, scale, single
+from tests.bench import audit, bulk, fold, keeping, overload, scale, single
 
 ALL = {
     "single": single,
@@ -15,6 +15,7 @@ ALL = {
     "audit": audit,
     "scale": scale,
     "fold": fold,
+    "keeping": keeping,
 }
 
 

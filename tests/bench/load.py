@@ -89,6 +89,7 @@ def main():
         "rate": len(answers) / seconds,
         "p50_ms": times[len(times) // 2] * 1e3,
         "p99_ms": times[int(len(times) * 0.99)] * 1e3,
+        "max_ms": times[-1] * 1e3,
         "refused": sum(status != 201 for _, status, _ in answers),
         "receipts": [
             [number, base64.b64encode(body).decode()]
