@@ -7,34 +7,35 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 from trace_node.config import FILE, Settings
-from trace_node.errors import BlobsDown, Misuse, ReadOnly, TraceNodeError
+from trace_node.errors import Misuse, ReadOnly, TraceNodeError
 from trace_node.ledger.merkle import Growth
 from trace_node.ledger.sequencer import Identity, Placed, Sequencer
 from trace_node.local import elapsed, now, read_rules
 from trace_node.services.admission import LogAdmission
+from trace_node.services.background import Background
 from trace_node.services.bundle import Library
 from trace_node.services.checked import CheckedLog
 from trace_node.services.clock import TickClock
 from trace_node.services.follow import Follower
 from trace_node.services.founding import (
     Registrar,
+    center_did,
     lay_out,
+    log_vkey,
     make_keys,
     policy_body,
     policy_text,
 )
+from trace_node.services.health import Health
 from trace_node.services.held import check_held
 from trace_node.services.line import Room
 from trace_node.services.own_keys import Keys
 from trace_node.services.patrol import Patrol
 from trace_node.services.prepare import Preparer
-from trace_node.services.priority import stand_back
 from trace_node.services.publish import Publisher
 from trace_node.services.receipts import Receipts
 from trace_node.services.submit import Intake, Told
@@ -48,38 +49,11 @@ from trace_node.store.log import SqlLog
 from trace_node.store.migrate import upgrade
 from trace_node.store.tiles import TileStore
 from trace_node.store.vault import Vault
-from trace_node.trust.did import did_web
-from trace_node.trust.keys import MemorySigner
 from trace_node.trust.policy import parse_policy
-from trace_node.trust.vkey import VerifierKey, make_vkey
 
 LOGGER = logging.getLogger("trace_node")
 SWITCH = 2e-4  # seconds that a thread keeps the interpreter while others want it
 FOLLOW_PAUSE = 0.02  # seconds between two steps of the follower
-ED25519_NOTE = 1  # C2SP signed-note: the algorithm byte of Ed25519 log keys
-
-
-@dataclass
-class Health:
-    """What the operator and the load balancer want to know."""
-
-    problems: dict[str, str] = field(default_factory=dict)  # by who met it
-    degraded: dict[str, str] = field(default_factory=dict)  # the same, writes go on
-    low_space: bool = False
-    commits: int = 0
-    entries: int = 0
-    failures: int = 0
-    started: float = field(default_factory=time.monotonic)
-
-    def reason(self) -> str:
-        """Return why the center takes no writes; empty when it does."""
-        if self.low_space:
-            return "the disk is nearly full"
-        return "; ".join(list(self.problems.values()))
-
-    def limits(self) -> str:
-        """Return what does not work while the center takes writes."""
-        return "; ".join(list(self.degraded.values()))
 
 
 class Node:
@@ -180,14 +154,13 @@ class Node:
             timer=time.monotonic,
             told=Told(
                 lambda error: self._failed("sequencer", error),
-                lambda: self._worked("sequencer"),
+                lambda: self.health.worked("sequencer"),
                 self.follower.completed,
             ),
         )
         self.patrol = Patrol(folder, self.library, self.receipts)
         self._seen_size = 0  # of the database, when it was looked at last
-        self._stopping = Event()
-        self._threads: list[Thread] = []
+        self._background = Background(self.health, self._failed)
 
     def _open_store(self, *, founding: bool) -> None:
         folder, settings = self.folder, self.settings
@@ -202,7 +175,7 @@ class Node:
         upgrade(index, "index")
         reader = reading(center)
         self.log = SqlLog(center, reader)
-        self._find_log(founding=founding)
+        self.log.open(settings.origin, founding=founding)
         self._places = Places(settings.blobs, folder, settings.origin)
         blobs, limit = self._places.vault, settings.staged_bytes
         self.vault = Vault(center, reader, blobs, staged_limit=limit, clock=self.clock)
@@ -210,20 +183,6 @@ class Node:
         self.keeper = HeadFile(folder, self.vkey)
         self.tiles = TileStore(self._places.tiles, self.log)
         self.tiles.load(self.log.head().range)
-
-    def _find_log(self, *, founding: bool) -> None:
-        origin = self.log.origin()
-        if origin is None:
-            if not founding:
-                raise Misuse(
-                    "the database holds no log: is it the one of this center? "
-                    "(setting database_url)"
-                )
-            self.log.create(self.settings.origin)
-        elif founding and self.log.head().range.size:
-            raise Misuse(f"the database holds a log already: {origin}")
-        elif origin != self.settings.origin:
-            raise Misuse(f"the database is of {origin}, the settings say otherwise")
 
     def say(self, kind: str, body: dict[str, Any]) -> Placed:
         """Register a governance record of the operator, signed by the root key.
@@ -263,25 +222,17 @@ class Node:
                 "the rules installed are not those that the log's policy names: "
                 "register a new registration-policy to put them in force"
             )
-        self._turn("publisher", self._publish)
+        self._background.turn("publisher", self._publish)
         self.intake.start()
-        for name, work, pause in (
-            ("publisher", self._publish, self.settings.publish_seconds),
-            ("follower", self._follow, 1.0),
-            ("patrol", self._scrub, 1.0),
-        ):
-            thread = Thread(
-                target=self._repeat, args=(name, work, pause), name=name, daemon=True
-            )
-            thread.start()
-            self._threads.append(thread)
+        pause = self.settings.publish_seconds
+        self._background.repeat("publisher", self._publish, pause)
+        self._background.repeat("follower", self._follow, 1.0)
+        self._background.repeat("patrol", self._scrub, 1.0)
 
     def stop(self) -> None:
         """Finish the line, publish the last head, close everything."""
         self.intake.stop()
-        self._stopping.set()  # only now: the last turn publishes what the line left
-        for thread in self._threads:
-            thread.join()
+        self._background.stop()  # only now: its last turn publishes what came last
         self.close()
 
     def close(self) -> None:
@@ -289,24 +240,6 @@ class Node:
         self.keeper.close()
         self.engines.dispose()
         self._places.close()
-
-    def _repeat(self, name: str, work: Callable[[], None], pause: float) -> None:
-        stand_back()
-        while True:
-            ended = self._stopping.wait(pause)
-            self._turn(name, work)
-            if ended:
-                return
-
-    def _turn(self, name: str, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except BlobsDown as error:
-            self._degrade(name, error)
-        except Exception as error:  # noqa: BLE001 - the next turn tries again
-            self._failed(name, error)
-        else:
-            self._worked(name)
 
     def _publish(self) -> None:
         free = shutil.disk_usage(self.folder).free
@@ -332,7 +265,7 @@ class Node:
     def _follow(self) -> None:
         # Between two steps the sequencer and the requests come first: a burst of
         # thousands of entries read at once is a stall for everybody.
-        while self.follower.step() and not self._stopping.wait(FOLLOW_PAUSE):
+        while self.follower.step() and not self._background.stopping.wait(FOLLOW_PAUSE):
             pass
         # By a clock that leapt every record would have waited too long.
         last = self.log.entry(self.log.head().range.size - 1).recorded
@@ -340,7 +273,7 @@ class Node:
         self.follower.tidy(now, self.settings.staged_hours * 3600)
 
     def _scrub(self) -> None:
-        if self.settings.scrub_entries and not self._stopping.is_set():
+        if self.settings.scrub_entries and not self._background.stopping.is_set():
             for damage in self.patrol.step(self.settings.scrub_entries):
                 LOGGER.error("damaged on the disk: %s", damage)
 
@@ -349,36 +282,11 @@ class Node:
         self.health.commits += 1
         self.health.entries += growth.size - growth.old_size
 
-    def _worked(self, name: str) -> None:
-        self.health.problems.pop(name, None)
-        self.health.degraded.pop(name, None)
-
-    def _degrade(self, name: str, error: BlobsDown) -> None:
-        # Statements and records that are rows are taken as ever.
-        self.health.problems.pop(name, None)
-        text = f"{name}: {error}"
-        if self.health.degraded.get(name) != text:
-            self.health.degraded[name] = text
-            LOGGER.warning("%s", text)
-
     def _failed(self, name: str, error: Exception) -> None:
-        self.health.failures += 1
-        self.health.problems[name] = f"{name}: {type(error).__name__}: {error}"
         if not isinstance(error, TraceNodeError):
             # After an I/O error nothing that a connection remembers is believed.
             self.engines.center.dispose()
-        LOGGER.error("%s", self.health.problems[name])
-
-
-def center_did(origin: str) -> str:
-    """Return the did:web of the center that keeps the log ``origin``."""
-    host, *path = origin.removesuffix("/log").split("/")
-    return did_web(host, *path)
-
-
-def log_vkey(origin: str, signer: MemorySigner) -> VerifierKey:
-    """Return the verifier key that checkpoints of ``origin`` are checked with."""
-    return make_vkey(origin, ED25519_NOTE, signer.public.x)
+        self.health.failed(name, error)
 
 
 def found(

@@ -11,11 +11,13 @@ from trace_node.services.prepare import Preparer
 from trace_node.services.submit import Intake
 from trace_node.store import keys
 from trace_node.store.files import make_folder, write_file
+from trace_node.trust.did import did_web
 from trace_node.trust.keys import MemorySigner, Signer
 from trace_node.trust.record import make_record, media_of
 from trace_node.trust.statement import sign_statement
-from trace_node.trust.vkey import VerifierKey
+from trace_node.trust.vkey import VerifierKey, make_vkey
 
+ED25519_NOTE = 1  # C2SP signed-note: the algorithm byte of Ed25519 log keys
 USES = ("root", "center", "receipt", "log")
 PROFILES = {
     "registration-policy": "3-center@1",
@@ -67,6 +69,17 @@ def policy_body(
 def policy_text(vkey: VerifierKey) -> str:
     """Return the C2SP policy of who believes the log of this key, and it alone."""
     return f"log {vkey}\nquorum none\n"
+
+
+def center_did(origin: str) -> str:
+    """Return the did:web of the center that keeps the log ``origin``."""
+    host, *path = origin.removesuffix("/log").split("/")
+    return did_web(host, *path)
+
+
+def log_vkey(origin: str, signer: MemorySigner) -> VerifierKey:
+    """Return the verifier key that checkpoints of ``origin`` are checked with."""
+    return make_vkey(origin, ED25519_NOTE, signer.public.x)
 
 
 def timestamp(now: int) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, insert, select
 from sqlmodel import col
 
-from trace_node.errors import Conflict, NotFound, StoreCorrupt
+from trace_node.errors import Conflict, Misuse, NotFound, StoreCorrupt
 from trace_node.ledger.sequencer import StoredHead
 from trace_node.store.appending import (
     KIND_GOVERNANCE,
@@ -83,6 +83,29 @@ class SqlLog:
             connection.execute(
                 insert(LogHead).values(log=self._log, size=0, epoch=0, frontier=b"")
             )
+
+    def open(self, origin: str, *, founding: bool) -> None:
+        """See that the database is that of the log ``origin``.
+
+        Args:
+            origin: by the settings.
+            founding: make the log, which must not be there yet.
+
+        Raises:
+            Misuse: it is another's, or has none, or has one already.
+        """
+        there = self.origin()
+        if there is None:
+            if not founding:
+                raise Misuse(
+                    "the database holds no log: is it the one of this center? "
+                    "(setting database_url)"
+                )
+            self.create(origin)
+        elif founding and self.head().range.size:
+            raise Misuse(f"the database holds a log already: {there}")
+        elif there != origin:
+            raise Misuse(f"the database is of {there}, the settings say otherwise")
 
     def origin(self) -> str | None:
         """Return the log's origin, None before ``create``."""
