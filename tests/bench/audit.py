@@ -10,7 +10,8 @@ from pathlib import Path
 from tests.bench import center, scale
 from trace_node.config import load
 from trace_node.node import Node
-from trace_node.services.audit import audit_folder
+from trace_node.services.audit import audit_center
+from trace_node.store.engine import place_of
 
 AIM = 0.7
 
@@ -42,8 +43,8 @@ def run(factor: float = 1.0) -> dict:
         node.close()
         before = all_cores_rate()
         begin = time.perf_counter()
-        report = audit_folder(
-            place, origin, vkey, workers=None, progress=lambda *_: None
+        report = audit_center(
+            place_of(place), origin, vkey, workers=None, progress=lambda *_: None
         )
         seconds = time.perf_counter() - begin
         after = all_cores_rate()

@@ -20,9 +20,10 @@ from trace_node.errors import BlobsDown
 from trace_node.ledger.sequencer import Placed
 from trace_node.ledger.tiles import TILE_WIDTH, tile_path
 from trace_node.node import Node
-from trace_node.services.audit import audit_folder
+from trace_node.services.audit import audit_center
 from trace_node.store import blobs_s3
 from trace_node.store.blobs import vault_name
+from trace_node.store.engine import place_of
 from trace_node.store.log import ROW_LIMIT
 from trace_node.store.tiles import TileStore
 from trace_node.trust.record import RECORD_MEDIA
@@ -83,8 +84,11 @@ class Remote(Story):
 
     def audit(self, workers=1):
         with s3.credentials():
-            return audit_folder(
-                self.folder, ORIGIN, self.node.vkey, blobs=self.url, workers=workers
+            return audit_center(
+                place_of(self.folder, blobs=self.url),
+                ORIGIN,
+                self.node.vkey,
+                workers=workers,
             )
 
 
@@ -342,7 +346,9 @@ def test_an_audit_without_s3_is_no_verdict(audited):
 
 
 def test_an_audit_that_looks_in_the_folder_goes_red(audited):
-    report = audit_folder(audited.folder, ORIGIN, audited.node.vkey, workers=1)
+    report = audit_center(
+        place_of(audited.folder), ORIGIN, audited.node.vkey, workers=1
+    )
     assert not report.ok
 
 

@@ -12,7 +12,8 @@ from keeping_story import opened, sqlite
 from trace_node.api.app import create_app
 from trace_node.config import load
 from trace_node.errors import TraceNodeError
-from trace_node.services.scrub import Subject, scrub_folder
+from trace_node.services.scrub import Subject, scrub_center
+from trace_node.store.engine import place_of
 from trace_node.store.keys import load_signer
 from trace_node.trust.policy import parse_policy
 
@@ -174,7 +175,7 @@ def scrub(folder):
             name = load(folder).name
         except TraceNodeError:
             name = None
-        report = scrub_folder(Subject(folder, key.name, key, name), workers=1)
+        report = scrub_center(Subject(place_of(folder), key.name, key, name), workers=1)
     except (TraceNodeError, UnicodeDecodeError, IndexError) as error:
         return [f"{type(error).__name__}: {error}"]
     return [f"{f.kind} {f.where}: {f.message}" for f in report.findings.kept]

@@ -31,13 +31,13 @@ from trace_node.errors import (
 )
 from trace_node.services import backup as backups
 from trace_node.services import restore as restores
-from trace_node.services.audit import audit_folder
+from trace_node.services.audit import audit_center
 from trace_node.services.backup import Source, back_up, without
 from trace_node.services.backup_files import read_manifest
 from trace_node.services.held import HOLD
 from trace_node.services.restore import learn_head, restore, sign_from
 from trace_node.store.copying import copy_rows, copy_sqlite
-from trace_node.store.engine import open_sqlite
+from trace_node.store.engine import open_sqlite, place_of
 from trace_node.store.heads import lone_head, read_heads, read_slots
 
 MADE, NOW = "2026-11-25T02:00:00Z", "2026-11-25T03:00:00Z"
@@ -48,7 +48,7 @@ def source_of(kept, folder):
 
 
 def audit(kept, folder):
-    return audit_folder(folder, kept.origin, kept.vkey, workers=1)
+    return audit_center(place_of(folder), kept.origin, kept.vkey, workers=1)
 
 
 @pytest.fixture

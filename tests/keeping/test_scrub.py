@@ -12,12 +12,12 @@ from keeping_story import opened, rows, vault_name
 
 from trace_node.api.app import create_app
 from trace_node.cli import run, scrubbing
-from trace_node.services.audit import audit_folder
+from trace_node.services.audit import audit_center
 from trace_node.services.backup import Source, back_up
 from trace_node.services.repair import Repair
-from trace_node.services.scrub import Subject, scrub_folder
+from trace_node.services.scrub import Subject, scrub_center
 from trace_node.store.copying import copy_sqlite
-from trace_node.store.engine import open_sqlite
+from trace_node.store.engine import open_sqlite, place_of
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_damage_is_found_mended_from_a_backup_and_answers_are_as_before(
     assert (code, said["holds"]) == (0, True), said
     assert said["mended"] != {}
     assert scrub(center) == []
-    assert audit_folder(center, kept.origin, kept.vkey, workers=1).ok
+    assert audit_center(place_of(center), kept.origin, kept.vkey, workers=1).ok
     assert answers(center, paths, kept.clock) == before
 
 
@@ -184,22 +184,22 @@ def test_a_scrub_beside_a_running_center_finds_nothing(kept, center):
     node = opened(center, kept.clock)
     try:
         node.start()
-        subject = Subject(center, kept.origin, kept.vkey, "测试")
+        subject = Subject(place_of(center), kept.origin, kept.vkey, "测试")
         for number in range(5):
             node.say(
                 "party",
                 {"did": f"did:web:p{number}.example", "name": "P", "kind": "service"},
             )
-            report = scrub_folder(subject, workers=1)
+            report = scrub_center(subject, workers=1)
             assert report.ok, report.findings.kept
     finally:
         node.stop()
 
 
 def test_processes_find_the_same(kept, center):
-    subject = Subject(center, kept.origin, kept.vkey, "测试")
+    subject = Subject(place_of(center), kept.origin, kept.vkey, "测试")
     DAMAGE["evidence"](center, kept)
-    one, two = scrub_folder(subject, workers=1), scrub_folder(subject, workers=2)
+    one, two = scrub_center(subject, workers=1), scrub_center(subject, workers=2)
     assert one.findings.kept == two.findings.kept != []
     assert one.counts == two.counts
 
@@ -214,8 +214,8 @@ def test_a_scrub_keeps_to_its_rate(kept, center, monkeypatch):
 
     monkeypatch.setattr(scrubbing.time, "sleep", sleep)
     pacer, read = scrubbing.Pacer(100_000), []
-    subject = Subject(center, kept.origin, kept.vkey, "测试")
-    scrub_folder(subject, pace=lambda n: (read.append(n), pacer(n)))
+    subject = Subject(place_of(center), kept.origin, kept.vkey, "测试")
+    scrub_center(subject, pace=lambda n: (read.append(n), pacer(n)))
     entries = (center / "center.db").stat().st_size
     assert sum(read) > 400_000  # the vault files alone are 280,000
     assert sum(slept) == pytest.approx(sum(read) / 100_000, rel=0.01)

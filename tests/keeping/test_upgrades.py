@@ -22,11 +22,11 @@ from sqlalchemy import inspect
 
 from tests import postgres
 from trace_node.errors import TraceNodeError
-from trace_node.services.audit import audit_folder
+from trace_node.services.audit import audit_center
 from trace_node.services.backup import Source, back_up
 from trace_node.store import migrate
 from trace_node.store.copying import copy_rows, load_rows
-from trace_node.store.engine import open_engines, open_sqlite
+from trace_node.store.engine import open_engines, open_sqlite, place_of
 from trace_node.store.migrate import _config, upgrade
 
 FILES = {"center": "center.db", "index": "index.db"}
@@ -94,7 +94,7 @@ def upgrade_faults(kept, folder, branch, revision):
     finally:
         engine.dispose()
     try:
-        report = audit_folder(folder, kept.origin, kept.vkey, workers=1)
+        report = audit_center(place_of(folder), kept.origin, kept.vkey, workers=1)
         faults += [f"audit: {f.where}: {f.message}" for f in report.findings.kept]
         faults += [f"scrub: {line}" for line in scrub(folder)]
     except TraceNodeError as error:
@@ -178,7 +178,9 @@ def test_the_same_on_postgresql(kept, center, tmp_path, revision):
         assert row_faults(before, rows_of(engines.center)) == []
         source = Source(center, kept.vkey, partial(copy_rows, engines.center))
         back_up(source, tmp_path / "b", "2026-11-25T02:00:00Z")
-        assert audit_folder(tmp_path / "b", kept.origin, kept.vkey, workers=1).ok
+        assert audit_center(
+            place_of(tmp_path / "b"), kept.origin, kept.vkey, workers=1
+        ).ok
     finally:
         engines.dispose()
         server.drop(name)

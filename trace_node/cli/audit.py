@@ -16,7 +16,9 @@ from trace_node.client.audit import audit_url
 from trace_node.client.http import Wire
 from trace_node.config import FILE, load
 from trace_node.errors import Misuse
-from trace_node.services.audit import audit_folder
+from trace_node.services.audit import audit_center
+from trace_node.store.engine import place_of
+from trace_node.store.place import Place
 from trace_node.trust.policy import Policy
 from trace_node.trust.vkey import VerifierKey
 from trace_node.verify import AuditReport
@@ -68,12 +70,17 @@ def _audit_folder(
     if len(policy.logs) != 1:
         raise Misuse("the policy must name the one log to audit")
     key: VerifierKey = policy.logs[0][0]
-    blobs = load(folder).blobs if (folder / FILE).is_file() else ""
-    report = audit_folder(
-        folder, key.name, key, blobs=blobs, workers=workers, progress=step
-    )
+    report = audit_center(_place(folder), key.name, key, workers=workers, progress=step)
     report.notes += [note] if note else []
     return report
+
+
+def _place(folder: Path) -> Place:
+    """Return where the bytes of a center are; one without settings is all there."""
+    if not (folder / FILE).is_file():
+        return place_of(folder)
+    settings = load(folder)
+    return place_of(folder, settings.database_url.get_secret_value(), settings.blobs)
 
 
 def report_text(report: AuditReport) -> str:

@@ -26,7 +26,8 @@ from trace_node.cli.importing import JOURNALS, load_author
 from trace_node.cli.keyfile import secret_of
 from trace_node.client import Client, Importer, Options, Registered
 from trace_node.errors import NotVerified, StoreCorrupt, TraceNodeError
-from trace_node.services.audit import audit_folder
+from trace_node.services.audit import audit_center
+from trace_node.store.engine import place_of
 from trace_node.store.files import write_file
 from trace_node.store.keys import new_signer, save_signer
 from trace_node.trust.base64url import encode as base64url
@@ -232,10 +233,10 @@ class Story:
 
     def _audit(self) -> None:
         with self._step("The log is audited: every byte again 审计日志"):
-            blobs = config.load(self.center).blobs
-            report = audit_folder(
-                self.center, self._origin, self._vkey, blobs=blobs, workers=1
-            )
+            settings = config.load(self.center)
+            url = settings.database_url.get_secret_value()
+            place = place_of(self.center, url, settings.blobs)
+            report = audit_center(place, self._origin, self._vkey, workers=1)
             if not report.ok:
                 first = report.findings.kept[0]
                 raise StoreCorrupt(first.message, where=first.where)

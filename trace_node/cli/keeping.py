@@ -20,6 +20,7 @@ from trace_node.local import now
 from trace_node.services.backup import Made, Source, back_up
 from trace_node.services.founding import timestamp
 from trace_node.services.restore import Restored, learn_head, restore, sign_from
+from trace_node.store.blobs import open_blobs
 from trace_node.store.copying import copy_rows, copy_sqlite, load_rows
 from trace_node.store.engine import open_engines, reading, sqlite_driver
 from trace_node.store.log import SqlLog
@@ -55,8 +56,15 @@ def backup(
         copy = partial(copy_sqlite, folder / "center.db")
         if center is not None:
             copy = partial(copy_rows, center)
-        source = Source(folder, log_key(folder), copy)
-        made = back_up(source, to, at, with_passphrase=with_passphrase, progress=step)
+        key = log_key(folder)
+        blobs = open_blobs(settings.blobs, folder, key.name)
+        source = Source(folder, key, copy, blobs)
+        try:
+            made = back_up(
+                source, to, at, with_passphrase=with_passphrase, progress=step
+            )
+        finally:
+            blobs.close()
     answer(_backup_members(made), _backup_text(made, to), as_json=as_json)
     if made.manifest.damaged:
         raise typer.Exit(1)

@@ -15,8 +15,8 @@ from trace_node.cli.output import Json, answer, machine
 from trace_node.errors import Misuse
 from trace_node.services.backup_files import check_database
 from trace_node.services.repair import Repair
-from trace_node.services.scrub import Subject, scrub_folder
-from trace_node.store.engine import open_sqlite
+from trace_node.services.scrub import Subject, scrub_center
+from trace_node.store.engine import open_sqlite, place_of
 from trace_node.store.mending import empty_index
 from trace_node.verify import AuditReport
 
@@ -45,10 +45,10 @@ def scrub(
     if from_ is not None and not repair:
         raise Misuse("--from is for --repair")
     subject = _subject(folder)
-    if not (folder / "center.db").is_file():
+    if repair and (subject.place.server is not None or subject.place.blobs):
         raise Misuse(
-            f"{folder} has no center.db. A database server checks its own pages; "
-            "to check all of the log, make a backup and audit that"
+            "--repair mends what lies in the folder. On a database server or on S3: "
+            "restore a backup (docs/operations/backup.md)"
         )
     report, mended = _scrub(subject, rate, workers), {}
     if repair and not report.ok:
@@ -66,14 +66,15 @@ def _subject(folder: Path) -> Subject:
     try:
         settings = config.load(folder)
     except Misuse:  # the report says so
-        return Subject(folder, key.name, key)
-    return Subject(folder, key.name, key, settings.name, settings.passphrase)
+        return Subject(place_of(folder), key.name, key)
+    place = place_of(folder, settings.database_url.get_secret_value(), settings.blobs)
+    return Subject(place, key.name, key, settings.name, settings.passphrase)
 
 
 def _scrub(subject: Subject, rate: float | None, workers: int | None) -> AuditReport:
     pace = Pacer(rate * MEGABYTE) if rate else None
     with bars() as step:
-        return scrub_folder(
+        return scrub_center(
             subject, workers=workers, pace=pace, progress=partial(step, "scrub")
         )
 

@@ -13,8 +13,6 @@ log only grows: what is there when the audit begins is what it covers.
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from trace_node.errors import Misuse, NotVerified, TraceNodeError
@@ -24,9 +22,9 @@ from trace_node.ledger.tiles import TILE_WIDTH, tile_root
 from trace_node.services.audit_pool import Pool, cores, result
 from trace_node.services.audit_stretch import Stretch, compare_tiles
 from trace_node.services.audit_worker import Job
-from trace_node.store.blobs import BlobStore, open_blobs, vault_name
-from trace_node.store.engine import sqlite_driver
+from trace_node.store.blobs import BlobStore
 from trace_node.store.heads import head_files, read_heads
+from trace_node.store.place import Place, read_record
 from trace_node.store.scan import Ends, Scan
 from trace_node.trust.merkle import HASH_SIZE
 from trace_node.trust.vkey import VerifierKey
@@ -43,24 +41,22 @@ Progress = Callable[[int, int], None]
 Pace = Callable[[int], None]
 
 
-def audit_folder(
-    folder: Path,
+def audit_center(
+    place: Place,
     origin: str,
     vkey: VerifierKey,
     *,
-    blobs: str = "",
     workers: int | None = None,
     progress: Progress = lambda done, total: None,  # noqa: ARG005 - names for callers
     signatures: bool = True,
     pace: Pace | None = None,
 ) -> AuditReport:
-    """Audit the center in ``folder``; what does not hold is in the report.
+    """Audit a center; what does not hold is in the report.
 
     Args:
-        folder: the center's folder.
+        place: where its bytes are.
         origin: of its log.
         vkey: the key that its heads must be signed with.
-        blobs: the center's setting of that name.
         workers: processes; one a core if not given, this one only if 1.
         progress: told (done, total) entries and records now and then.
         signatures: verify those of content and ticks, too; a scrub does not.
@@ -72,27 +68,14 @@ def audit_folder(
         StoreCorrupt: the database cannot be read at all.
         BlobsDown: the blobs are on S3, and it does not answer.
     """
-    database = folder / "center.db"
-    if not database.is_file():
-        raise Misuse(f"no center in {folder}: it has no center.db")
-    scan = Scan(database, sqlite_driver().__name__)
-    store = open_blobs(blobs, folder, origin)
+    scan = place.scan()
+    store = place.open_blobs(origin)
     try:
-        audit = _Audit(folder, origin, vkey, scan, store, progress)
-        options = Options(blobs, signatures, pace)
-        return audit.run(1 if pace else workers, options)
+        audit = _Audit(place, origin, vkey, scan, store, progress)
+        return audit.run(1 if pace else workers, signatures=signatures, pace=pace)
     finally:
         scan.close()
         store.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How an audit is made; see ``audit_folder``."""
-
-    blobs: str
-    signatures: bool
-    pace: Pace | None
 
 
 class _Audit:
@@ -100,14 +83,14 @@ class _Audit:
 
     def __init__(
         self,
-        folder: Path,
+        place: Place,
         origin: str,
         vkey: VerifierKey,
         scan: Scan,
         blobs: BlobStore,
         progress: Progress,
     ) -> None:
-        self._folder = folder
+        self._place = place
         self._origin = origin
         self._vkey = vkey
         self._scan = scan
@@ -127,9 +110,11 @@ class _Audit:
         self._ahead = 2 * cores() + 2  # calls that wait for their turn
         self._done = 0
 
-    def run(self, workers: int | None, options: Options) -> AuditReport:
-        if options.pace:
-            self._pace, self._ahead = options.pace, 0
+    def run(
+        self, workers: int | None, *, signatures: bool, pace: Pace | None
+    ) -> AuditReport:
+        if pace:
+            self._pace, self._ahead = pace, 0
         kept = self._kept()  # before the database: that is never behind it
         ends = self._scan.ends()
         if self._scan.origin() != self._origin:
@@ -138,15 +123,7 @@ class _Audit:
         self._total = ends.size + ends.records
         self._fold(ends.size)
         state = self._replay.state
-        job = Job(
-            self._folder.resolve(),
-            sqlite_driver().__name__,
-            self._origin,
-            state.operator,
-            state.keys,
-            options.blobs,
-            options.signatures,
-        )
+        job = Job(self._place, self._origin, state.operator, state.keys, signatures)
         small = ends.size + ends.records <= STRETCH
         pool = Pool(job, workers or (1 if small else cores()))
         try:
@@ -163,10 +140,10 @@ class _Audit:
     def _kept(self) -> Checkpoint | None:
         """Return the head kept outside the database."""
         try:
-            if not head_files(self._folder):
+            if not head_files(self._place.folder):
                 self._find.add("kept-head", "head", "the file is gone")
                 return None
-            return read_heads(self._folder, self._vkey)
+            return read_heads(self._place.folder, self._vkey)
         except TraceNodeError as error:
             self._find.error("kept-head", "head", error)
             return None
@@ -189,8 +166,7 @@ class _Audit:
         self._report.counts["parties"] = len(state.parties)
 
     def _record(self, digest: bytes) -> bytes | None:
-        data = self._scan.record(digest)
-        return self._blobs.get(vault_name(digest)) if data is None else data
+        return read_record(self._scan, self._blobs, digest)
 
     def _entries(self, pool: Pool, size: int) -> None:
         """Check all entries; results come in order, a few stretches ahead."""

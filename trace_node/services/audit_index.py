@@ -5,10 +5,10 @@ is a record that cannot be found any more. So every row that an entry must have
 made is looked for.
 """
 
-from pathlib import Path
-
 from trace_node.errors import StoreCorrupt, TraceNodeError
-from trace_node.store.scan import IndexScan, Scan, vault_file
+from trace_node.store.blobs import BlobStore
+from trace_node.store.place import read_record
+from trace_node.store.scan import IndexScan, Scan
 from trace_node.trust.merkle import HASH_SIZE
 from trace_node.trust.record import parse_record
 from trace_node.trust.statement import Statement, decode_statement
@@ -16,7 +16,7 @@ from trace_node.verify.report import Findings
 
 
 def check_index(
-    scan: Scan, index: IndexScan, folder: Path, begin: int, end: int
+    scan: Scan, index: IndexScan, blobs: BlobStore, begin: int, end: int
 ) -> tuple[int, Findings]:
     """Return how many rows the entries [begin, end) have, and which are not there.
 
@@ -37,7 +37,7 @@ def check_index(
                     message = f"nothing says that it speaks of {digest.hex()}"
                     findings.add("index", f"entry {number}", message)
             if statement.governance_type is not None:
-                did = _subject(scan, folder, statement)
+                did = _subject(scan, blobs, statement)
                 if did is not None and not index.is_subject(did, number):
                     message = f"nothing says that it is about {did or 'all'}"
                     findings.add("index", f"entry {number}", message)
@@ -58,12 +58,9 @@ def _positions(statement: Statement, joined: bytes | None) -> dict[bytes, int]:
     return wanted
 
 
-def _subject(scan: Scan, folder: Path, statement: Statement) -> str | None:
+def _subject(scan: Scan, blobs: BlobStore, statement: Statement) -> str | None:
     """Return whom a governance entry is about; None if its record is damaged."""
-    data = scan.record(statement.payload)
-    path = vault_file(folder, statement.payload)
-    if data is None and path.is_file():
-        data = path.read_bytes()
+    data = read_record(scan, blobs, statement.payload)
     try:
         return str(parse_record(data or b"").body.get("did", ""))
     except TraceNodeError:

@@ -8,7 +8,6 @@ the others (keys and when they were in force) comes in; what the others need of 
 from collections import Counter
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 
 from trace_node.errors import NotVerified, Refused, StoreCorrupt, TraceNodeError
 from trace_node.ledger.merkle import CompactRange
@@ -26,8 +25,8 @@ from trace_node.services.audit_stretch import (
     gap,
     kind_of,
 )
-from trace_node.store.blobs import open_blobs, vault_name
-from trace_node.store.scan import IndexScan, Scan
+from trace_node.store.blobs import vault_name
+from trace_node.store.place import Place
 from trace_node.trust import cbor
 from trace_node.trust.govstate import KeyState
 from trace_node.trust.keys import ED25519, ESP256, PublicKey
@@ -47,17 +46,14 @@ class Job:
 
     ``keys`` is what the governance records say after the last entry; since a key
     has one owner, one use and one life, it tells for every index who might sign
-    there. ``blobs`` is the setting, so that every process opens them for itself.
-    ``signatures`` of content and ticks are left out by a scrub: the tree covers
+    there. ``signatures`` of content and ticks are left out by a scrub: the tree covers
     their bytes.
     """
 
-    folder: Path
-    driver: str
+    place: Place
     origin: str
     operator: str
     keys: dict[bytes, KeyState]
-    blobs: str = ""
     signatures: bool = True
 
 
@@ -66,8 +62,8 @@ class Worker:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._scan = Scan(job.folder / "center.db", job.driver)
-        self._blobs = open_blobs(job.blobs, job.folder, job.origin)
+        self._scan = job.place.scan()
+        self._blobs = job.place.open_blobs(job.origin)
         self._unverified: list[tuple[int, Statement, PublicKey]] = []
         self._headers = {
             receipt_protected(
@@ -271,9 +267,11 @@ class Worker:
 
     def indexed(self, begin: int, end: int) -> tuple[int, Findings]:
         """Compare the index database with the entries [begin, end)."""
-        index = IndexScan(self._job.folder / "index.db", self._job.driver)
+        index = self._job.place.index()
+        if index is None:
+            return 0, Findings()
         try:
-            return check_index(self._scan, index, self._job.folder, begin, end)
+            return check_index(self._scan, index, self._blobs, begin, end)
         finally:
             index.close()
 

@@ -37,12 +37,13 @@ from trace_node.services.backup_files import (
     listed,
     read_manifest,
 )
+from trace_node.store.blobs import BlobStore, vault_name
 from trace_node.store.copying import Accept, Instant, forget_staged
 from trace_node.store.engine import sqlite_driver
 from trace_node.store.files import make_folder, sync_folder, write_file, write_files
 from trace_node.store.heads import lone_head, read_slots
 from trace_node.store.keys import PASSPHRASE_FILE
-from trace_node.store.scan import Scan, vault_file
+from trace_node.store.scan import Scan
 from trace_node.trust.vkey import VerifierKey
 
 WAITS = 50  # milliseconds that a head may need to be kept
@@ -64,11 +65,13 @@ class Source:
         folder: of the center.
         vkey: of its log.
         copy: makes one instant of its database a file (``store.copying``).
+        blobs: where its large records are.
     """
 
     folder: Path
     vkey: VerifierKey
     copy: Copy
+    blobs: BlobStore
 
 
 @dataclass(slots=True)
@@ -123,7 +126,7 @@ def back_up(
         instant = source.copy(new, accept, lambda *at: progress("database", *at))
         _not_less(target, instant)
         names = set(_small_files(source, target, notes, with_passphrase))
-        names |= _vault(source.folder, target, new, notes, progress)
+        names |= _vault(source.blobs, target, new, notes, progress)
         write_file(target / "head.new", lone_head(kept[0][1]), mode=0o600)
         files = listed(target, iter(names))
         for name in NEW:
@@ -264,7 +267,7 @@ def _read(path: Path) -> bytes:
 
 
 def _vault(
-    folder: Path, target: Path, database: Path, notes: _Notes, progress: Progress
+    blobs: BlobStore, target: Path, database: Path, notes: _Notes, progress: Progress
 ) -> set[str]:
     """Copy the files that the copied rows name; return their names."""
     names: set[str] = set()
@@ -281,11 +284,11 @@ def _vault(
         scan.close()
     waiting: list[tuple[Path, bytes]] = []
     for number, digest in enumerate(wanted):
-        path = vault_file(target, digest)
+        path = target / vault_name(digest)
         if path.is_file() and sha256(path.read_bytes()).digest() == digest:
             notes.kept += 1
         else:
-            data = _bytes_of(vault_file(folder, digest))
+            data = blobs.get(vault_name(digest)) or b""  # tidied away meanwhile
             if sha256(data).digest() != digest:
                 gone.append(digest)
                 continue
@@ -300,14 +303,6 @@ def _vault(
     if gone:
         notes.damaged += _damaged(database, gone)
     return names
-
-
-def _bytes_of(path: Path) -> bytes:
-    """Return a file's bytes, none where it was tidied away."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""
 
 
 def _damaged(database: Path, gone: list[bytes]) -> list[str]:

@@ -18,11 +18,12 @@ from trace_node.ledger.merkle import CompactRange, grow
 from trace_node.services.audit import STRETCH, spans
 from trace_node.services.audit_stretch import kind_of
 from trace_node.services.retile import write_tiles
+from trace_node.store.blobs import vault_name
 from trace_node.store.engine import sqlite_driver
 from trace_node.store.files import write_file
 from trace_node.store.log import LogEntry
 from trace_node.store.mending import Mender
-from trace_node.store.scan import Scan, vault_file
+from trace_node.store.scan import Scan
 from trace_node.trust.manifest import manifest_preimage
 from trace_node.trust.merkle import HASH_SIZE, leaf_hash
 from trace_node.trust.statement import Statement, decode_statement
@@ -151,7 +152,7 @@ class Repair:
     def _records(self) -> None:
         for low, high in spans(self._scan.ends().records):
             for digest, size, content in list(self._scan.records(low, high)):
-                path = vault_file(self._folder, digest)
+                path = self._folder / vault_name(digest)
                 data = content
                 if data is None:
                     data = path.read_bytes() if path.is_file() else b""
@@ -164,7 +165,7 @@ class Repair:
         good = data if actual == digest else self._from_backup(digest)
         if good is not None:
             if filed:
-                write_file(vault_file(self._folder, digest), good)
+                write_file(self._folder / vault_name(digest), good)
             self._mender.record(digest, len(good), None if filed else good)
             self._count("records")
         elif self._from_backup(actual) is not None and not filed:
@@ -177,7 +178,7 @@ class Repair:
         if not self._good or not self._backup:
             return None
         data = self._good.record(digest)
-        path = vault_file(self._backup, digest)
+        path = self._backup / vault_name(digest)
         if data is None and path.is_file():
             data = path.read_bytes()
         return data if data and sha256(data).digest() == digest else None

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from trace_node.errors import Conflict, Misuse, StoreCorrupt
 from trace_node.ledger.checkpoint import Checkpoint, open_checkpoint
-from trace_node.services.audit import STRETCH, audit_folder
+from trace_node.services.audit import STRETCH, audit_center
 from trace_node.services.backup_files import (
     Manifest,
     check_files,
@@ -28,7 +28,7 @@ from trace_node.services.backup_files import (
 )
 from trace_node.services.held import HOLD, hold, is_held, release
 from trace_node.services.retile import write_tiles
-from trace_node.store.engine import sqlite_driver
+from trace_node.store.engine import place_of, sqlite_driver
 from trace_node.store.files import make_folder, sync_folder, write_file
 from trace_node.store.heads import HeadFile, read_heads
 from trace_node.store.scan import Scan
@@ -84,8 +84,8 @@ def restore(
     key = manifest.key()
     _check_place(folder, manifest)
     check_files(backup, manifest, lambda *at: progress("digests", *at))
-    report = audit_folder(
-        backup,
+    report = audit_center(
+        place_of(backup),
         manifest.origin,
         key,
         workers=workers,

@@ -16,15 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trace_node.errors import Misuse, StoreCorrupt, TraceNodeError
-from trace_node.services.audit import STRETCH, Pace, Progress, audit_folder
+from trace_node.services.audit import STRETCH, Pace, Progress, audit_center
 from trace_node.services.audit_pool import Pool, cores, result
 from trace_node.services.audit_worker import Job
 from trace_node.services.own_keys import USES
 from trace_node.store import keys
-from trace_node.store.engine import sqlite_driver
+from trace_node.store.blobs import BlobStore
 from trace_node.store.heads import read_slots
 from trace_node.store.migrate import fresh_schema
-from trace_node.store.scan import IndexScan, Scan, vault_file
+from trace_node.store.place import Place, read_record
+from trace_node.store.scan import Scan
 from trace_node.trust.governance import Governance
 from trace_node.trust.statement import decode_statement
 from trace_node.trust.vkey import VerifierKey
@@ -39,21 +40,26 @@ class Subject:
     """The center that is scrubbed.
 
     Args:
-        folder: of the center.
+        place: where its bytes are.
         origin: of its log, by the policy.
         vkey: of its log, by the policy.
         name: by its settings; None when these cannot be read.
         passphrase: by its settings or environment, if any.
     """
 
-    folder: Path
+    place: Place
     origin: str
     vkey: VerifierKey
     name: str | None = None
     passphrase: str | None = None
 
+    @property
+    def folder(self) -> Path:
+        """The center's folder."""
+        return self.place.folder
 
-def scrub_folder(
+
+def scrub_center(
     subject: Subject,
     *,
     workers: int | None = None,
@@ -71,9 +77,10 @@ def scrub_folder(
     Raises:
         Misuse: there is no center.
         StoreCorrupt: the database cannot be read at all.
+        BlobsDown: the blobs are on S3, and it does not answer.
     """
-    report = audit_folder(
-        subject.folder,
+    report = audit_center(
+        subject.place,
         subject.origin,
         subject.vkey,
         workers=workers,
@@ -81,12 +88,13 @@ def scrub_folder(
         signatures=False,
         pace=pace,
     )
-    scan = Scan(subject.folder / "center.db", sqlite_driver().__name__)
+    scan, blobs = subject.place.scan(), subject.place.open_blobs(subject.origin)
     try:
-        _database(scan, "center.db", report)
-        state = _state(subject, scan, report.size)
+        _database(subject.place, scan, "center", report)
+        state = _state(subject, scan, blobs, report.size)
     finally:
         scan.close()
+        blobs.close()
     _slots(subject, report)
     _names(subject, state, report)
     _keys(subject, state, report)
@@ -94,11 +102,14 @@ def scrub_folder(
     return report
 
 
-def _database(scan: Scan, name: str, report: AuditReport) -> None:
+def _database(place: Place, scan: Scan, branch: str, report: AuditReport) -> None:
+    name = f"{branch}.db"
+    if place.server is not None:
+        report.notes.append(f"{branch}: the server checks its own pages")
+        return
     try:
         for message in scan.integrity():
             report.findings.add("database", name, message)
-        branch = name.removesuffix(".db")
         (version, there), (newest, fresh) = scan.schema(branch), fresh_schema(branch)
         if version != newest:
             report.notes.append(f"{name} is of version {version}, not {newest}")
@@ -110,16 +121,13 @@ def _database(scan: Scan, name: str, report: AuditReport) -> None:
         report.findings.error("database", name, error)
 
 
-def _state(subject: Subject, scan: Scan, size: int) -> Governance:
+def _state(subject: Subject, scan: Scan, blobs: BlobStore, size: int) -> Governance:
     """Return what the governance entries say, as far as they can be read."""
     state = Governance(subject.origin)
     for index, raw in scan.governance(size):
         try:
             statement = decode_statement(raw)
-            data = scan.record(statement.payload)
-            path = vault_file(subject.folder, statement.payload)
-            if data is None and path.is_file():
-                data = path.read_bytes()
+            data = read_record(scan, blobs, statement.payload)
             state.apply(index, statement, data)
         except TraceNodeError:
             break  # the audit has named it
@@ -179,16 +187,15 @@ def _index(
     Content that comes after its entry is in the log a moment before it is in the
     index, so what a running center adds in between is there the second time.
     """
-    folder, driver = subject.folder.resolve(), sqlite_driver().__name__
-    if not (folder / "index.db").is_file():
-        report.notes.append("there is no index.db: the next start makes it")
-        return
     try:
-        end = _read_until(folder, driver, report)
+        end = _read_until(subject.place, report)
     except StoreCorrupt as error:
         report.findings.error("index", "index.db", error)
         return
-    job = Job(folder, driver, subject.origin, "", {}, signatures=False)
+    if end is None:
+        report.notes.append("there is no index.db: the next start makes it")
+        return
+    job = Job(subject.place, subject.origin, "", {}, signatures=False)
     small = end <= STRETCH or pace is not None
     pool = Pool(job, 1 if small else workers or cores())
     spans = [(at, min(end, at + STRETCH)) for at in range(0, end, STRETCH)]
@@ -206,15 +213,17 @@ def _index(
         pool.close()
 
 
-def _read_until(folder: Path, driver: str, report: AuditReport) -> int:
-    """Check the index database as such; return how far it has read the log."""
-    index = IndexScan(folder / "index.db", driver)
+def _read_until(place: Place, report: AuditReport) -> int | None:
+    """Check the index as such; return how far it has read the log, None without."""
+    index = place.index()
+    if index is None:
+        return None
     try:
-        _database(index, "index.db", report)
+        _database(place, index, "index", report)
         cursor = index.cursor()
     finally:
         index.close()
-    scan = Scan(folder / "center.db", driver)
+    scan = place.scan()
     try:
         size = scan.ends().size  # asked last: a running center only grows
     finally:

@@ -21,7 +21,15 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event
 
 from trace_node.errors import Misuse, StoreCorrupt
-from trace_node.store.postgres import RISKS, is_postgres, missing, open_postgres
+from trace_node.store.place import Place
+from trace_node.store.postgres import (
+    RISKS,
+    arguments,
+    is_postgres,
+    missing,
+    open_postgres,
+    parsed,
+)
 
 MENDED = (3, 51, 3)
 BUSY_SECONDS = 15
@@ -111,6 +119,21 @@ class Engines:
         """Close every connection that is not in use; new ones are made anew."""
         self.center.dispose()
         self.index.dispose()
+
+
+def place_of(folder: Path, url: str = "", blobs: str = "") -> Place:
+    """Return where the bytes of the center in ``folder`` are.
+
+    Args:
+        folder: the center's.
+        url: its setting database_url.
+        blobs: its setting of that name.
+
+    Raises:
+        Misuse: the URL is none of ours.
+    """
+    server = arguments(parsed(url)) if is_postgres(url) else None
+    return Place(folder.resolve(), sqlite_driver().__name__, server, blobs)
 
 
 def open_engines(

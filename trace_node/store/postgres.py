@@ -148,11 +148,11 @@ def open_postgres(
         "client_encoding": "UTF8",
     }
     place = parsed(url)
-    arguments = _arguments(place)
-    arguments["options"] = " ".join(f"-c {k}={v}" for k, v in options.items())
+    given = arguments(place)
+    given["options"] = " ".join(f"-c {k}={v}" for k, v in options.items())
 
     def connect() -> psycopg.Connection[Any]:
-        return bounded.connect(**arguments)  # type: ignore[attr-defined,no-any-return]
+        return bounded.connect(**given)  # type: ignore[attr-defined,no-any-return]
 
     engine = create_engine(
         # What an error or a log line may show of it: no password.
@@ -171,13 +171,13 @@ def open_postgres(
     return engine
 
 
-def _arguments(place: URL) -> dict[str, Any]:
+def arguments(place: URL) -> dict[str, str]:
     """Return the parts of a URL as libpq names them."""
     query = {
         name: value if isinstance(value, str) else ",".join(value)
         for name, value in place.query.items()
     }
-    found = {
+    found: dict[str, str | None] = {
         "user": place.username,
         "password": place.password,
         "host": place.host,

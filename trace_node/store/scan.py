@@ -89,6 +89,8 @@ class Scan:
             method.
     """
 
+    _least: object = _LEAST  # before every digest, and before what is none
+
     def __init__(self, path: Path, driver: str) -> None:
         module: Any = import_module(driver)
         # The driver's own message may quote a damaged schema, and fail at that.
@@ -165,7 +167,7 @@ class Scan:
 
         The range from "" begins at everything that is no digest at all.
         """
-        return self._rows(_RECORDS, (low or _LEAST, high))
+        return self._rows(_RECORDS, (low or self._least, high))
 
     def record(self, digest: bytes) -> bytes | None:
         """Return the bytes of a record that is a row, None where there is none."""
@@ -213,9 +215,3 @@ class IndexScan(Scan):
     def is_subject(self, subject: str, index: int) -> bool:
         """Say whether the index knows a governance entry as one about a DID."""
         return self._first(_SUBJECT, (subject, index)) is not None
-
-
-def vault_file(folder: Path, digest: bytes) -> Path:
-    """Return where the center in ``folder`` keeps a record that is a file."""
-    name = digest.hex()
-    return folder / "vault" / name[:2] / name[2:4] / name

@@ -19,8 +19,9 @@ from trace_node.ledger.checkpoint import sign_checkpoint
 from trace_node.ledger.merkle import CompactRange, grow
 from trace_node.ledger.receipt import sign_root
 from trace_node.services import audit as audits
-from trace_node.services.audit import audit_folder
+from trace_node.services.audit import audit_center
 from trace_node.services.founding import timestamp
+from trace_node.store.engine import place_of
 from trace_node.trust.merkle import leaf_hash
 from trace_node.trust.statement import TICK_MEDIA, decode_statement, sign_statement
 from trace_node.trust.tick import tick_preimage
@@ -65,7 +66,7 @@ def copy(story, tmp_path):
 
 
 def check(story, folder, **more):
-    return audit_folder(folder, story.origin, story.vkey, workers=1, **more)
+    return audit_center(place_of(folder), story.origin, story.vkey, workers=1, **more)
 
 
 def damage(folder, sql, *values):
@@ -114,7 +115,9 @@ def test_processes_and_many_stretches_say_the_same(story, monkeypatch):
     whole = check(story, story.folder)
     monkeypatch.setattr(audits, "STRETCH", 256)
     for workers in (1, 2):
-        found = audit_folder(story.folder, story.origin, story.vkey, workers=workers)
+        found = audit_center(
+            place_of(story.folder), story.origin, story.vkey, workers=workers
+        )
         assert found.ok
         assert (found.root, found.counts) == (whole.root, whole.counts)
 
@@ -277,9 +280,9 @@ def test_the_kept_head(story, copy):
 
 def test_another_key_or_log(story, copy):
     other = type(story.vkey)(story.origin, 1, LAB.public.x)
-    found = audit_folder(copy, story.origin, other, workers=1)
+    found = audit_center(place_of(copy), story.origin, other, workers=1)
     assert {"kept-head", "key"} <= {f.kind for f in found.findings.kept}
-    found = audit_folder(copy, "x.example/log", story.vkey, workers=1)
+    found = audit_center(place_of(copy), "x.example/log", story.vkey, workers=1)
     assert found.findings.kept[0].kind == "origin"
 
 
@@ -381,9 +384,9 @@ def test_a_running_center_is_audited(tmp_path):
     center = Center(tmp_path / "c")
     center.add_party(ALICE)
     center.put(single(b"1"))
-    assert audit_folder(center.folder, center.origin, center.node.vkey).ok
+    assert audit_center(place_of(center.folder), center.origin, center.node.vkey).ok
     center.put(single(b"2"))
-    assert audit_folder(center.folder, center.origin, center.node.vkey).ok
+    assert audit_center(place_of(center.folder), center.origin, center.node.vkey).ok
     center.close()
 
 
