@@ -1,5 +1,6 @@
 """HTTPS: who it lets in, how a certificate is renewed, and slow handshakes."""
 
+import contextlib
 import os
 import signal
 import ssl
@@ -254,3 +255,38 @@ def test_a_command_reaches_a_center_of_a_private_authority(secure, issuer, tmp_p
     bad = audit()
     assert bad.returncode == 1
     assert '"unreachable"' in bad.stdout
+
+
+def test_handshakes_that_say_nothing_yield_to_a_new_client(tmp_path, issuer):
+    chain, key, _ = issuer.issue(tmp_path)
+    receipt_key = api_story.make(tmp_path / "center")
+    served = api_story.serve(
+        tmp_path / "center",
+        receipt_key,
+        {"TRACE_NODE_CONNECTIONS": "4"},
+        ["--tls-cert", chain, "--tls-key", key],
+    )
+    try:
+        with contextlib.ExitStack() as stack:
+            silent = [stack.enter_context(served.socket()) for _ in range(20)]
+            wire = stack.enter_context(tls_socket(served.port, issuer.context()))
+            answer = exchange(wire, request("GET", "/metrics"))
+            assert b"trace_node_connections 4.0" in answer.body
+            gone = [one for one in silent if closed_soon(one)]
+            assert len(gone) >= 17
+            assert gone == silent[: len(gone)]
+        with tls_socket(served.port, issuer.context()) as wire:
+            assert exchange(wire, request("GET", "/health/live")).status == 200
+    finally:
+        api_story.end_process(served.process)
+    assert "Traceback" not in served.log()
+
+
+def closed_soon(wire):
+    wire.settimeout(0.05)
+    try:
+        return wire.recv(1) == b""
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True

@@ -177,7 +177,7 @@ def publishes_only_what_is_durable(remote):
     before = node.publisher.size
     remote.proxy.mode = "gone"
     remote.fill()
-    node._turn("publisher", node._publish)
+    node._background.turn("publisher", node._publish)
     return node.publisher.size == before, before
 
 
@@ -189,7 +189,7 @@ def test_a_checkpoint_waits_for_its_tiles_and_health_says_why(remote):
     assert node.health.reason() == ""
     assert node.health.limits() == "publisher: the object store does not answer"
     remote.back()
-    node._turn("publisher", node._publish)
+    node._background.turn("publisher", node._publish)
     assert node.publisher.size == node.tiles.size > before
     assert node.health.limits() == ""
     assert remote.object(tile_path(0, 0)) is not None
@@ -223,12 +223,12 @@ def test_a_center_starts_without_s3_and_publishes_when_it_is_back(remote):
     node = remote.open()
     assert time.monotonic() - began < 5
     assert isinstance(remote.register(remote.single(1_000))[0], Placed)
-    node._turn("publisher", node._publish)
+    node._background.turn("publisher", node._publish)
     assert node.log.published()[0] == before < TILE_WIDTH
     assert "object store" in node.health.limits()
     assert node.tiles.read(0, 0)
     remote.back()
-    node._turn("publisher", node._publish)
+    node._background.turn("publisher", node._publish)
     assert node.publisher.size == node.tiles.size
     assert remote.object(tile_path(0, 0)) == node.tiles.read(0, 0)
 
@@ -259,9 +259,9 @@ def test_a_running_center_lives_through_an_outage(remote):
     assert all(node.vault.read(digest(record)) == record for record in kept)
     for index in range(node.tiles.size // TILE_WIDTH):
         assert remote.object(tile_path(0, index)) == node.tiles.read(0, index)
-    node._stopping.set()
+    node._background.stopping.set()
     node.intake.stop()
-    for thread in node._threads:
+    for thread in node._background._threads:
         thread.join()
 
 

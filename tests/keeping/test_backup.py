@@ -36,6 +36,7 @@ from trace_node.services.backup import Source, back_up, without
 from trace_node.services.backup_files import read_manifest
 from trace_node.services.held import HOLD
 from trace_node.services.restore import learn_head, restore, sign_from
+from trace_node.store.blobs import FileBlobs
 from trace_node.store.copying import copy_rows, copy_sqlite
 from trace_node.store.engine import open_sqlite, place_of
 from trace_node.store.heads import lone_head, read_heads, read_slots
@@ -44,7 +45,9 @@ MADE, NOW = "2026-11-25T02:00:00Z", "2026-11-25T03:00:00Z"
 
 
 def source_of(kept, folder):
-    return Source(folder, kept.vkey, partial(copy_sqlite, folder / "center.db"))
+    return Source(
+        folder, kept.vkey, partial(copy_sqlite, folder / "center.db"), FileBlobs(folder)
+    )
 
 
 def audit(kept, folder):
@@ -132,7 +135,7 @@ def test_a_backup_is_whole_while_entries_come_and_records_are_tidied(
 
 def test_rows_streamed_from_any_engine_are_the_same_center(kept, center, tmp_path):
     engine = open_sqlite(center / "center.db")
-    source = Source(center, kept.vkey, partial(copy_rows, engine))
+    source = Source(center, kept.vkey, partial(copy_rows, engine), FileBlobs(center))
     back_up(source, tmp_path / "b", MADE)
     engine.dispose()
     copy, own = dump(tmp_path / "b/center.db"), dump(center / "center.db")

@@ -16,6 +16,7 @@ from trace_node.services.audit import audit_center
 from trace_node.services.backup import Source, back_up
 from trace_node.services.repair import Repair
 from trace_node.services.scrub import Subject, scrub_center
+from trace_node.store.blobs import FileBlobs
 from trace_node.store.copying import copy_sqlite
 from trace_node.store.engine import open_sqlite, place_of
 
@@ -23,7 +24,9 @@ from trace_node.store.engine import open_sqlite, place_of
 @pytest.fixture
 def backup(kept, tmp_path):
     folder = kept.copy(tmp_path / "sound")
-    source = Source(folder, kept.vkey, partial(copy_sqlite, folder / "center.db"))
+    source = Source(
+        folder, kept.vkey, partial(copy_sqlite, folder / "center.db"), FileBlobs(folder)
+    )
     back_up(source, tmp_path / "backup", "2026-11-25T02:00:00Z")
     return tmp_path / "backup"
 

@@ -25,6 +25,7 @@ from trace_node.errors import TraceNodeError
 from trace_node.services.audit import audit_center
 from trace_node.services.backup import Source, back_up
 from trace_node.store import migrate
+from trace_node.store.blobs import FileBlobs
 from trace_node.store.copying import copy_rows, load_rows
 from trace_node.store.engine import open_engines, open_sqlite, place_of
 from trace_node.store.migrate import _config, upgrade
@@ -176,7 +177,9 @@ def test_the_same_on_postgresql(kept, center, tmp_path, revision):
         before = rows_of(engines.center)
         upgrade(engines.center, "center")
         assert row_faults(before, rows_of(engines.center)) == []
-        source = Source(center, kept.vkey, partial(copy_rows, engines.center))
+        source = Source(
+            center, kept.vkey, partial(copy_rows, engines.center), FileBlobs(center)
+        )
         back_up(source, tmp_path / "b", "2026-11-25T02:00:00Z")
         assert audit_center(
             place_of(tmp_path / "b"), kept.origin, kept.vkey, workers=1

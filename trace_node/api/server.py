@@ -126,7 +126,7 @@ class Server(uvicorn.Server):
         self._watched = watched
         self._tell_started = started
         self._grace = settings.stop_seconds
-        reserve = min(2.0, self._grace / 4)  # for the line and the last head
+        reserve = min(2.0, self._grace / 3)  # for the line and the last head
         self._lobby = Lobby(room(settings), settings.connections_each, self._figures)
         self._wire = wire(
             settings.body_seconds,

@@ -39,7 +39,7 @@ class PostgresScan(Scan):
     def __init__(self, server: Mapping[str, str], schema: str) -> None:
         import psycopg  # noqa: PLC0415 - only where there is a server
 
-        self._error = psycopg.Error
+        self._error = (psycopg.Error, UnicodeDecodeError)
         self._name = schema
         options = f"-c search_path={schema} -c default_transaction_read_only=on"
         try:
