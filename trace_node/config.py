@@ -131,7 +131,7 @@ class Settings(BaseSettings):
         default=90, ge=1, description="days without an entry before the clock is asked"
     )
     scrub_entries: int = Field(
-        default=64,
+        default=32,
         ge=0,
         le=100_000,
         description="entries a second that are read again to find damage; 0: none",
