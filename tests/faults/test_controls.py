@@ -176,6 +176,7 @@ def node_with(admission):
     class Broken(Node):
         def __init__(self, *args, **options):
             super().__init__(*args, **options)
+            self.admission.forget()  # opening it folded once, honestly
             self.admission.__class__ = admission
 
     return Broken
