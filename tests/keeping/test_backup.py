@@ -488,6 +488,7 @@ def test_from_file_to_server_and_back_it_is_the_same_center(
     assert not (folder / "center.db").exists()
     code, said = command(capsys, "restore", tmp_path / "r", "--from", backup)
     assert (code, said["error"]) == (1, "conflict")  # the server holds it already
+    assert not (tmp_path / "r").exists()
     give_secret(center, folder)
     assert answers(folder, paths, kept.clock) == before
     node = opened(folder, kept.clock)

@@ -21,7 +21,7 @@ from trace_node.services.backup import Made, Source, back_up
 from trace_node.services.founding import timestamp
 from trace_node.services.restore import Restored, learn_head, restore, sign_from
 from trace_node.store.blobs import open_blobs
-from trace_node.store.copying import copy_rows, copy_sqlite, load_rows
+from trace_node.store.copying import check_empty, copy_rows, copy_sqlite, load_rows
 from trace_node.store.engine import open_engines, reading, sqlite_driver
 from trace_node.store.log import SqlLog
 from trace_node.store.postgres import is_postgres
@@ -101,7 +101,10 @@ def restore_center(
             None,
         )
         with _database(folder, config.build(file, {})) as center, bars() as step:
-            put = None if center is None else partial(_load, center)
+            put = None
+            if center is not None:
+                check_empty(center)
+                put = partial(_load, center)
             done = restore(folder, from_, at, put=put, progress=step, workers=workers)
         members |= _restore_members(done)
         lines += _restore_lines(done)

@@ -177,6 +177,19 @@ def _settle_rows(reader: Connection, accept: Accept) -> Instant:
     raise Overloaded(_NEVER)
 
 
+def check_empty(target: Engine) -> None:
+    """Make the schema, and see that no center is in it.
+
+    Raises:
+        Conflict: there is a log in it already.
+    """
+    upgrade(target, "center")
+    log = CenterTable.metadata.tables["log"]
+    with target.connect() as connection:
+        if connection.execute(select(log.c.id)).first():
+            raise Conflict("the database holds a center already")
+
+
 def load_rows(source: Path, target: Engine, progress: Progress) -> None:
     """Fill an empty center database from the copy ``source``, all or nothing.
 
