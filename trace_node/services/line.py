@@ -26,6 +26,7 @@ SHARE = GROUP // 2  # of the work, for bulk items while singles wait, too
 RECORD_WORK = 0.1  # of a statement: a signature costs what ten rows cost
 PACE = 1e-3  # seconds for one statement, until a group has shown it
 TELLING = 32  # work from which on a group tells the pace; less is mostly its fsync
+FEW = 32  # statements ahead of a newcomer whom no time sends away
 ADAPT = 0.25  # of the way to what the last group showed
 
 Deliver = Callable[[list[tuple[Any, Outcome]]], None]
@@ -108,10 +109,15 @@ class Line:
             late: seconds that requests wait before they are read, as do answers
                 before they are written. With a quarter of the time gone so, what
                 is let in takes from what is already late.
+
+        With only a few ahead a newcomer is let in whatever the times say: a moment
+        in which the machine stood still is no overload.
         """
         room = self.room
         if len(self) >= room.entries or self._bytes >= room.bytes:
             raise Overloaded("too many statements wait to be registered")
+        if self._work[bulk] < FEW:
+            return
         wait = self.wait(now, bulk=bulk) + 2 * late
         if wait > room.seconds or late > room.seconds / 4:
             raise Overloaded(

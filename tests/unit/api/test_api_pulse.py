@@ -11,14 +11,16 @@ import pytest
 from trace_node.api.pulse import BEAT, Pulse
 from trace_node.api.register import Desk, Register
 from trace_node.errors import Overloaded
-from trace_node.services.line import Line, Room
+from trace_node.services.line import FEW, Line, Room, Waiting
 
 STALL = 0.3  # seconds
 
 
 def desk_of(seconds):
-    """Return a desk before a line that is empty and never sheds by itself."""
+    """Return a desk before a line that is short enough, were the loop in time."""
     line = Line(Room(seconds, 100, 1 << 20))
+    for _ in range(FEW):
+        line.put(Waiting(None, None, print, 1, 1.0))
 
     def check_room(*, bulk=False, late=0.0):
         line.check_room(0.0, bulk=bulk, late=late)

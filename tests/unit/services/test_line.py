@@ -13,7 +13,7 @@ import pytest
 from trace_node.errors import Overloaded
 from trace_node.ledger.sequencer import Candidate
 from trace_node.services import line as lines
-from trace_node.services.line import GROUP, SHARE, Line, Room, Waiting
+from trace_node.services.line import FEW, GROUP, SHARE, Line, Room, Waiting
 
 BYTES = 256 << 20
 NEW = Room(0.4, 65_536, BYTES)
@@ -86,7 +86,7 @@ def p99(times):
     return sorted(times)[int(len(times) * 0.99)]
 
 
-@pytest.mark.parametrize("each", [5e-4, 1e-3, 3e-3])
+@pytest.mark.parametrize("each", [5e-4, 1e-3, 2e-3])
 def test_at_twice_the_load_whoever_is_let_in_is_answered_in_time(each):
     center = overloaded(NEW, each=each, seconds=SECONDS)
     done = len(center.took[False])
@@ -124,6 +124,9 @@ def test_a_disk_that_hangs_sheds_while_it_hangs_and_not_after():
     center.commit = 30.0
     center.come(3.0)
     assert center.line.wait(3.3) < NEW.seconds
+    for _ in range(FEW):  # they are let in: a moment that stood still is no overload
+        center.line.check_room(3.6)
+        center.line.put(waiting(at=3.6))
     with pytest.raises(Overloaded, match="longer than"):
         center.line.check_room(3.6)
     center.commit = 0.01
@@ -148,10 +151,13 @@ def test_a_line_kept_short_by_a_slow_hour_grows_again():
 
 def test_what_is_late_already_counts():
     line = Line(NEW)
+    line.check_room(0.0, late=9.0)  # nobody is ahead
+    for _ in range(FEW):
+        line.put(waiting())
     line.check_room(0.0, late=NEW.seconds / 4)
     with pytest.raises(Overloaded):
         line.check_room(0.0, late=NEW.seconds / 3)
-    for _ in range(300):  # 0.3 s at the pace nobody has shown otherwise
+    for _ in range(300 - FEW):  # 0.3 s at the pace nobody has shown otherwise
         line.put(waiting())
     line.check_room(0.0, late=0.04)
     with pytest.raises(Overloaded):
