@@ -186,7 +186,7 @@ def test_3_m07_ticks_date_what_follows_and_never_go_back(tmp_path, monkeypatch):
     clock = node.log.entry(0).recorded
     times = []
     for n, jump in enumerate((5, 6, -100, 7)):
-        node.admission._now = lambda jump=jump: clock + jump
+        node.tick_clock._now = lambda jump=jump: clock + jump
         times.append(node.log.entry(register(node, signed(record(n))).index).recorded)
     node.close()
     assert times == [clock + 5, clock + 6, clock + 6, clock + 7]

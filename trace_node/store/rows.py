@@ -25,7 +25,8 @@ def insert_rows(
     Their order is kept; a row costs the same alone and among many.
     """
     if connection.dialect.name != "sqlite":
-        connection.exec_driver_sql(statement, list(rows))
+        if rows:
+            connection.exec_driver_sql(statement, list(rows))
         return
     begin = 0
     for size in BLOCKS:

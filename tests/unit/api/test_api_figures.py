@@ -20,12 +20,14 @@ def node(entries=0, reason=""):
         started=time.monotonic(),
         reason=lambda: health.told,
         told=reason,
+        degraded={},
     )
     return SimpleNamespace(
         health=health,
         keeper=SimpleNamespace(last=lambda: SimpleNamespace(size=7 + entries)),
         publisher=SimpleNamespace(size=5),
-        intake=SimpleNamespace(waiting=2),
+        intake=SimpleNamespace(waiting=2, wait=0.1),
+        patrol=SimpleNamespace(damage={}, entries=3),
     )
 
 

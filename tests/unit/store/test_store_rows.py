@@ -21,7 +21,7 @@ def kept(engine):
         found = connection.exec_driver_sql(
             "SELECT digest, size, staged, content FROM record ORDER BY digest"
         )
-        return [tuple(row) for row in found]
+        return [(bytes(d), n, at, bytes(data)) for d, n, at, data in found]
 
 
 @pytest.fixture
@@ -49,6 +49,8 @@ def test_every_row_lands_as_it_was(center, count):
 
 
 def test_the_interpreter_is_not_let_go_of_for_every_row(center, executions):
+    if center.dialect.name != "sqlite":
+        pytest.skip("a server's driver sends rows in batches by itself")
     insert = Statements(center.dialect).insert_record
     with center.begin() as connection:
         insert_rows(connection, insert, rows_of(1000))
@@ -61,6 +63,8 @@ def test_the_interpreter_is_not_let_go_of_for_every_row(center, executions):
 
 
 def test_a_statement_of_another_form_is_an_error(center):
+    if center.dialect.name != "sqlite":
+        pytest.skip("only SQLite's is taken apart")
     for statement in (
         "INSERT INTO record SELECT 1",
         "INSERT INTO record VALUES (?, lower(?))",
