@@ -290,7 +290,7 @@ async def test_what_a_client_is_told(remote):
         answer = await client.get(f"/v1/records/{digest(small).hex()}")
         assert answer.content == small
         remote.fill()
-        remote.node._turn("publisher", remote.node._publish)
+        remote.node._background.turn("publisher", remote.node._publish)
         ready = await client.get("/health/ready")
         assert (ready.status_code, ready.json()["ready"]) == (200, True)
         assert "object store" in ready.json()["problem"]

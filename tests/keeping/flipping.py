@@ -150,8 +150,8 @@ def answers(folder, paths, clock):
     node = opened(folder, clock)
     try:
         node.intake.recover()
-        node._turn("publisher", node._publish)
-        node._turn("follower", node._follow)
+        node._background.turn("publisher", node._publish)
+        node._background.turn("follower", node._follow)
         return asyncio.run(ask(create_app(node), paths))
     finally:
         node.close()

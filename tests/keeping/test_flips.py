@@ -151,7 +151,11 @@ def test_a_tile_that_flips_in_a_running_center_is_made_again(
 ):
     folder = kept.copy(tmp_path / "center")
     if broken:
-        monkeypatch.setattr(tiles.TileStore, "_checked", tiles.TileStore._file)
+
+        def unchecked(self, level, index):
+            return self._make.blob(level, index), False
+
+        monkeypatch.setattr(tiles.TileStore, "_sound", unchecked)
     good = (folder / "tile/0/000").read_bytes()
     node = opened(folder, kept.clock)
     try:
