@@ -100,11 +100,7 @@ class Node:
         with told():
             self._open_store(founding=founding)
         self.admission = LogAdmission(
-            settings.origin,
-            self.log,
-            self.vault,
-            self.keys.center,
-            self.tick_clock,
+            settings.origin, self.log, self.vault, self.keys.center, self.tick_clock
         )
         self.checked = CheckedLog(self.log, self.tiles)
         doubt = self.keys.check(self.admission, self.log.head().range.size)

@@ -25,6 +25,7 @@ from trace_node.ledger.checkpoint import Checkpoint
 from trace_node.ledger.checkpoint import open_checkpoint as open_checkpoint_
 from trace_node.ledger.sequencer import Sequencer
 from trace_node.node import Node
+from trace_node.services.checked import CheckedLog
 from trace_node.store.appending import SqlAppending
 from trace_node.store.heads import HeadFile, Kept
 from trace_node.store.log import SqlLog
@@ -200,10 +201,6 @@ def sync_database(level):
 
 def statements_unchecked():
     """Serve the bytes of an entry as the database has them."""
-    try:
-        from trace_node.services.checked import CheckedLog  # noqa: PLC0415 - may be absent
-    except ImportError:
-        return  # nothing is compared yet: this build is its own control
     CheckedLog._compare = lambda *_: None
 
 

@@ -39,6 +39,7 @@ UNSYNCED = {
     "vault unsynced": "a record of an acknowledged entry is gone",
     "tiles unsynced": "of a published checkpoint is not on the disk",
 }
+TRIES = 8  # cuts that such a build has to show its loss in
 LIFE = 10  # cuts in the life of one center; then a new one is made
 
 
@@ -117,6 +118,20 @@ def cuts(place, count, build="", pause=0.25):
                 number += 1
                 yield found
         shutil.rmtree(life)
+
+
+def loss_without(place, build):
+    """Cut a build that leaves out a sync; return (cuts, the loss that this shows).
+
+    A cut may come when all happens to be written: several are tried.
+    """
+    number = 0
+    with contextlib.closing(cuts(place, TRIES, build, pause=0.5)) as made:
+        for number, (faults, _) in enumerate(made, 1):
+            for fault in faults:
+                if UNSYNCED[build] in fault:
+                    return number, fault
+    return number, ""
 
 
 def one_life(disk, place, count, build, pause):

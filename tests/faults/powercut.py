@@ -14,8 +14,6 @@ from tempfile import mkdtemp
 from tests.faults import cutting, story
 from tests.faults.campaign.score import write_score
 
-TRIES = 5  # cuts that a control has to show its loss in
-
 
 def real_cuts(place, count):
     """Cut the real build; return its line of the scorecard."""
@@ -31,18 +29,6 @@ def real_cuts(place, count):
         print(json.dumps({"cut": line["cuts"], "acked": len(told.acks)}), flush=True)
     line["acked"] = sum(len(told.acks) for told in lives)
     line["large records"] = sum(len(told.files) for told in lives)
-    return line
-
-
-def control(place, build):
-    """Cut a build that leaves out a sync; return its line."""
-    word, line = cutting.UNSYNCED[build], {"cuts": 0, "loss": ""}
-    for faults, _ in cutting.cuts(place, TRIES, build, pause=0.5):
-        line["cuts"] += 1
-        seen = [fault for fault in faults if word in fault]
-        if seen:
-            line["loss"] = seen[0]
-            break
     return line
 
 
@@ -66,7 +52,10 @@ def main(given=None):
     place = Path(mkdtemp(prefix="trace-node-powercut-"))
     try:
         real = real_cuts(place, count)
-        controls = {build: control(place, build) for build in cutting.UNSYNCED}
+        controls = {}
+        for build in cutting.UNSYNCED:
+            cuts, loss = cutting.loss_without(place, build)
+            controls[build] = {"cuts": cuts, "loss": loss}
     except cutting.NoMount as reason:
         print(f"left out: {reason}")
         write_score("powercut", {"sound": None, "left out": str(reason)})

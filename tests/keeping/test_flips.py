@@ -76,7 +76,7 @@ def column(hot, sql):
 def unchecked_read(self, digest):
     with self._reader.connect() as connection:
         row = connection.exec_driver_sql(self._sql.record, (digest,)).fetchone()
-    return row[1] if row[1] is not None else self._path(digest).read_bytes()
+    return row[1] if row[1] is not None else self._blobs.get(vault.vault_name(digest))
 
 
 def no_check(*_, **__):

@@ -86,7 +86,7 @@ class Center:
         self._settle()
 
     def _settle(self):
-        self.node.admission._now = self.clock
+        self.node.tick_clock._now = self.node.tick_clock._elapsed = self.clock
         self.policy = parse_policy((self.folder / "policy.txt").read_text())
 
     def say(self, kind, body):

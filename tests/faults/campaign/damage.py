@@ -79,7 +79,6 @@ def flip(world, path, begin=0, end=None):
     holds=NEVER,
     control="statements unchecked",
     verdict=damaged,
-    quick=False,
 )
 async def flip_database(world):
     await grown(world, end="terminate")

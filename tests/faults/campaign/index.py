@@ -15,7 +15,6 @@ from tests.faults.campaign.wire import Caller
     holds="the log goes on, or the start refuses; no entry is named that is another's",
     control="misquotes the index",
     verdict=damaged,
-    quick=False,
 )
 async def flip_index(world):
     await world.start()

@@ -53,6 +53,16 @@ class Memory(Work):
         self.raws[story.identity_of(raw)] = raw
         return data, raw
 
+    def told(self):
+        """Return what is known at this moment, for ``back_to``."""
+        return list(self.acks), dict(self.held), dict(self.notes)
+
+    def back_to(self, told):
+        """Forget what was told since: it came too late to count."""
+        self.acks, self.held, self.notes = told
+        self.places = {index: identity for identity, index, _ in self.acks}
+        self.spoken.clear()
+
     def fault(self, text):
         if len(self.faults) < 50:
             self.faults.append(text)
