@@ -3,6 +3,7 @@
 The campaign itself is `make failover`; this is what can be known without it.
 """
 
+import socket
 import subprocess
 
 import pytest
@@ -85,7 +86,11 @@ def test_patroni_accepts_it(tmp_path):
             check=False,
         )
 
-    # Nobody listens there: a refusal comes at once, and is no fault of the file.
-    good = validate(filled(folder=tmp_path, etcd="127.0.0.1:9"))
+    # The file's etcd must answer the phone; what it says is not asked.
+    with socket.create_server(("127.0.0.1", 0)) as etcd:
+        place = f"127.0.0.1:{etcd.getsockname()[1]}"
+        good = validate(filled(folder=tmp_path, etcd=place))
+        bad = validate(filled(folder=tmp_path, etcd=place, address="127.0.0.1"))
     assert good.returncode == 0, good.stdout + good.stderr
-    assert validate(filled(folder=tmp_path, address="")).returncode
+    assert bad.returncode
+    assert "connect_address" in bad.stdout + bad.stderr

@@ -24,6 +24,11 @@ from tests.faults.fleet import (
 from tests.faults.serving import Zygote
 from tests.faults.traffic import CLIENTS, Traffic, silence
 from tests.postgres import Postgres
+from trace_node.errors import ReadOnly
+from trace_node.store.engine import reading
+from trace_node.store.log import SqlLog
+from trace_node.store.migrate import upgrade
+from trace_node.store.postgres import open_postgres
 
 WORKERS = 5
 PAUSES = int(os.environ.get("TRACE_NODE_PAUSES", "2"))
@@ -230,6 +235,7 @@ def test_a_database_server_killed_under_load_loses_nothing(
 # A standby that never answers: every commit waits for ever, and is on this
 # machine's disk meanwhile. Nothing that it holds may be vouched for.
 ALONE = "ALTER SYSTEM SET synchronous_standby_names = 'nobody'"
+TOGETHER = "ALTER SYSTEM RESET synchronous_standby_names"
 RELOAD = "SELECT pg_reload_conf()"
 WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 WAITING_TO_ENTER = f"""
@@ -253,7 +259,7 @@ def alone(run):
         time.sleep(0.3)  # what was answered before has arrived
         yield max(run.released())
     finally:
-        run.server.sql("ALTER SYSTEM RESET synchronous_standby_names")
+        run.server.sql(TOGETHER)
         run.server.sql(RELOAD)
 
 
@@ -296,6 +302,49 @@ def test_what_no_standby_has_is_not_vouched_for(server, tmp_path, happens):
 def test_a_build_that_does_not_wait_vouches_for_it(server, tmp_path, happens, build):
     with Run(server, tmp_path, build, 2, build=build) as run:
         assert happens(run) != []
+
+
+class EnoughError(Exception):
+    """Ends a transaction before its commit, which would wait."""
+
+
+def test_a_standby_is_taken_away_and_given_back_under_an_open_connection(server):
+    url = server.create("taken")
+    founding = open_postgres(url, "center", durable=True, accept=[ACCEPT])
+    upgrade(founding, "center")
+    SqlLog(founding, reading(founding)).create(story.ORIGIN)
+    founding.dispose()
+    engine = open_postgres(url, "center", durable=True)
+    log = SqlLog(engine, reading(engine))
+
+    def look():
+        with log.append():
+            raise EnoughError
+
+    def becomes(error):
+        until = time.monotonic() + 10
+        while True:
+            try:
+                look()
+            except (ReadOnly, EnoughError) as seen:
+                if isinstance(seen, error) or time.monotonic() > until:
+                    return type(seen)
+            time.sleep(0.02)
+
+    try:
+        with pytest.raises(ReadOnly, match="no synchronous standby"):
+            look()
+        session = engine.pool.checkedin()
+        for change, outcome in ((ALONE, EnoughError), (TOGETHER, ReadOnly)) * 2:
+            server.sql(change)
+            server.sql(RELOAD)
+            assert becomes(outcome) is outcome, change
+        assert engine.pool.checkedin() == session == 1
+    finally:
+        engine.dispose()
+        server.sql(TOGETHER)
+        server.sql(RELOAD)
+        server.drop("taken")
 
 
 def test_a_build_that_acknowledges_before_the_commit_loses(server, tmp_path):

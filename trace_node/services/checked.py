@@ -40,11 +40,15 @@ class CheckedLog:
 
     def entries(self, begin: int, end: int) -> list[LogEntry]:
         """Return the entries [begin, end), fewer where the log ends before."""
+        size = self._tiles.size  # before reading: entries may come at any moment
         found = self._log.entries(begin, end)
         for index, entry in enumerate(found, begin):
             if entry.index != index:
                 raise StoreCorrupt("an entry is gone", where=f"entry {index}")
-        self._compare(begin, end, [entry.statement for entry in found])
+        reached = begin + len(found)
+        if reached < min(end, size):
+            raise StoreCorrupt("an entry is gone", where=f"entry {reached}")
+        self._compare(begin, [entry.statement for entry in found])
         return found
 
     def statements(self, begin: int, end: int) -> list[bytes]:
@@ -52,7 +56,7 @@ class CheckedLog:
         found = self._log.statements(begin, end)
         if len(found) != end - begin:
             raise StoreCorrupt("entries are gone", where=f"entries {begin} to {end}")
-        self._compare(begin, end, found)
+        self._compare(begin, found)
         return found
 
     def manifest(self, index: int, statement: Statement) -> list[bytes]:
@@ -86,17 +90,15 @@ class CheckedLog:
             found = self._log.tick_before(entry.index)
         except NotFound as error:
             raise StoreCorrupt(error.message) from None
-        self._compare(found.index, found.index + 1, [found.statement])
+        self._compare(found.index, [found.statement])
         if decode_statement(found.statement).iat != entry.recorded:
             raise StoreCorrupt(
                 "its record time changed at rest", where=f"entry {entry.index}"
             )
         return found
 
-    def _compare(self, begin: int, end: int, statements: Sequence[bytes]) -> None:
+    def _compare(self, begin: int, statements: Sequence[bytes]) -> None:
         reached = begin + len(statements)
-        if reached < min(end, self._tiles.size):
-            raise StoreCorrupt("an entry is gone", where=f"entry {reached}")
         if not statements:
             return
         if self._tiles.size < reached:  # another process appended it

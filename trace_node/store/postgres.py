@@ -2,10 +2,10 @@
 
 The log's order and its durability are the server's word here, so the server is
 asked before it is believed (docs/adr/0009): ``fsync`` and full page writes on,
-data checksums on, a synchronous standby. Every connection finds that out for
-itself, since a failover may lead to another server; a transaction that writes
-begins only where nothing is missing, or the operator has said in so many words
-that it may be (``database_accept``).
+data checksums on, a synchronous standby. A failover may lead to another server,
+and settings change under open connections, so a transaction that writes asks each
+time; it begins only where nothing is missing, or the operator has said in so many
+words that it may be (``database_accept``).
 
 Deadlines are on both sides. The server ends a session that holds the head lock
 and does nothing (a paused worker must not stop the others), and a statement that
@@ -196,20 +196,19 @@ def arguments(place: URL) -> dict[str, str]:
 
 
 def _guard(engine: Engine, accepted: frozenset[str]) -> None:
-    """Let a transaction that writes begin only where nothing is missing."""
+    """Let a transaction that writes begin only where nothing is missing.
 
-    @event.listens_for(engine, "connect")
-    def _find_out(connection: Any, record: Any) -> None:
-        with connection.cursor() as cursor:
-            row = cursor.execute(str(_ASKED)).fetchone()
-        connection.rollback()
-        found = risks(*row)
-        record.info["missing"] = [RISKS[risk] for risk in found if risk not in accepted]
+    Asked every time: Patroni takes the standby away and gives it back under open
+    connections, and a session learns of it with its next statement.
+    """
 
     @event.listens_for(engine, "begin")
-    def _begin(connection: Any) -> None:
-        missing = connection.info.get("missing")
-        if missing and not connection.get_execution_options().get("trace_node_reading"):
+    def _begin(connection: Connection) -> None:
+        if connection.get_execution_options().get("trace_node_reading"):
+            return
+        found = risks(*connection.exec_driver_sql(str(_ASKED)).one())
+        missing = [RISKS[risk] for risk in found if risk not in accepted]
+        if missing:
             raise ReadOnly(f"the database is not safe to write to: {missing[0]}")
 
 

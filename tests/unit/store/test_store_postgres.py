@@ -104,7 +104,7 @@ def test_a_server_that_is_not_safe_is_refused_unless_said(tmp_path, url):
 
 
 def test_a_server_that_became_unsafe_is_read_and_not_written(url):
-    # As after a failover to another server: only new connections find out.
+    # As after a failover to another server.
     safe = open_postgres(url, "center", durable=True, accept=ALL)
     upgrade(safe, "center")
     SqlLog(safe, reading(safe)).create(ORIGIN)
