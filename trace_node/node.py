@@ -262,7 +262,7 @@ class Node:
         # Between two steps the sequencer and the requests come first: a burst of
         # thousands of entries read at once is a stall for everybody.
         while self.follower.step() and not self._background.stopping.wait(FOLLOW_PAUSE):
-            pass
+            self.health.worked("follower")  # under load it may not end for long
         # By a clock that leapt every record would have waited too long.
         last = self.log.entry(self.log.head().range.size - 1).recorded
         now = self.tick_clock.read(last)

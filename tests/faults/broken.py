@@ -215,15 +215,6 @@ def unlocked():
     serve.held = lambda folder: nullcontext(-1)
 
 
-SERVERS = {
-    "": lambda: None,
-    "unlocked": unlocked,
-    "late commit": late_commit,
-    "no idle limit": no_idle_limit,
-    "hasty": hasty,
-    "trusting": trusting,
-    "eager": eager,
-}
 NODES = {
     "": Node,
     "sleepy": SleepyNode,

@@ -20,7 +20,14 @@ import trace_node.store.heads
 import trace_node.store.tiles
 import trace_node.store.vault
 from tests.faults import broken_store as store
-from tests.faults.broken import late_commit
+from tests.faults.broken import (
+    eager,
+    hasty,
+    late_commit,
+    no_idle_limit,
+    trusting,
+    unlocked,
+)
 from trace_node.api.register import Desk, Register
 from trace_node.services.admission import LogAdmission
 from trace_node.services.clock import TickClock
@@ -160,6 +167,11 @@ def leaks_descriptors():
 SERVERS = {
     "": lambda: None,
     "late commit": late_commit,
+    "unlocked": unlocked,
+    "no idle limit": no_idle_limit,
+    "hasty": hasty,
+    "trusting": trusting,
+    "eager": eager,
     "shrug": store.shrug,
     "gives up": gives_up,
     "hasty head": store.hasty_head,
