@@ -1,7 +1,7 @@
 """For all tests.
 
 Centers are founded here on a fixed day and served on whatever day it is: to them
-the log may have been silent for a long time (docs/adr/0012). Set in the
+the log may have been silent for a long time (docs/adr/0010). Set in the
 environment, so that the processes that tests start have it, too.
 """
 

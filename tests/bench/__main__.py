@@ -1,15 +1,16 @@
 """``make bench``: run the benchmarks, print tables, and one JSON object at the end.
 
-python -m tests.bench [--scale 0.1] [single overload bulk audit scale fold keeping]
+python -m tests.bench [--scale 0.1] [single engines overload bulk audit scale fold keeping]
 """
 
 import argparse
 import json
 
-from tests.bench import audit, bulk, fold, keeping, overload, scale, single
+from tests.bench import audit, bulk, engines, fold, keeping, overload, scale, single
 
 ALL = {
     "single": single,
+    "engines": engines,
     "overload": overload,
     "bulk": bulk,
     "audit": audit,

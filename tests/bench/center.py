@@ -21,9 +21,9 @@ SIGNER = MemorySigner.from_seed("Ed25519", b"\7" * 32)
 DID = did_key(SIGNER.public)
 
 
-def make(folder: Path):
+def make(folder: Path, **settings):
     """Found a center with one party; return the receipt key."""
-    node = found(folder, build(None, {"origin": ORIGIN}))
+    node = found(folder, build(None, {"origin": ORIGIN, **settings}))
     node.say("party", {"did": DID, "name": "Load", "kind": "enterprise"})
     node.say(
         "key",

@@ -96,11 +96,14 @@ def test_a_server_that_answers_before_the_commit_is_seen(tmp_path, build):
     zygote = Zygote(build)
     folder, work = new_center(tmp_path / "center"), Work(7)
     try:
-        server = Server(folder, zygote)
-        run_until_killed(server, work, 0.8)
+        for _ in range(8 if build else 2):  # one kill may come just after a commit
+            server = Server(folder, zygote)
+            run_until_killed(server, work, 0.8)
+            faults = center_faults(folder, tmp_path / "copy", work)
+            if faults:
+                break
     finally:
         zygote.close()
-    faults = center_faults(folder, tmp_path / "copy", work)
     assert bool(faults) == bool(build), faults[:3]
     if build:
         assert any("lost" in fault for fault in faults)

@@ -1,4 +1,4 @@
-"""Whether the wall clock may date entries: ticks never go back (docs/adr/0012).
+"""Whether the wall clock may date entries: ticks never go back (docs/adr/0010).
 
 A tick is for ever. One that was signed while the clock was years ahead dates
 every entry after it, until the real time has caught up; so a leap is refused

@@ -48,9 +48,12 @@ def test_every_row_lands_as_it_was(center, count):
     assert kept(center) == rows
 
 
+# A server's driver sends rows in batches by itself; only SQLite's is taken apart.
+on_sqlite = pytest.mark.parametrize("engines", ["sqlite"], indirect=True)
+
+
+@on_sqlite
 def test_the_interpreter_is_not_let_go_of_for_every_row(center, executions):
-    if center.dialect.name != "sqlite":
-        pytest.skip("a server's driver sends rows in batches by itself")
     insert = Statements(center.dialect).insert_record
     with center.begin() as connection:
         insert_rows(connection, insert, rows_of(1000))
@@ -62,9 +65,8 @@ def test_the_interpreter_is_not_let_go_of_for_every_row(center, executions):
     assert any(executions)
 
 
+@on_sqlite
 def test_a_statement_of_another_form_is_an_error(center):
-    if center.dialect.name != "sqlite":
-        pytest.skip("only SQLite's is taken apart")
     for statement in (
         "INSERT INTO record SELECT 1",
         "INSERT INTO record VALUES (?, lower(?))",
