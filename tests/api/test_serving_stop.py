@@ -59,6 +59,7 @@ class Load:
                 status, headers, body = await self.post(*streams, statement)
             except (ConnectionError, asyncio.IncompleteReadError) as error:
                 self.dropped.append(repr(error))
+                streams[1].transport.abort()
                 return
             if status == 201:
                 self.acked.append((int(headers["location"].rpartition(".")[2]), body))

@@ -43,8 +43,10 @@ def measure(settings, workers: int, scale: float) -> dict:
                 count = int(full * scale)
                 made = [center.statement(n, salt=str(clients)) for n in range(count)]
                 out = subprocess.run(
-                    [sys.executable, "-m", "tests.bench.load", str(port)]
-                    + [str(clients), "50"],
+                    [
+                        *(sys.executable, "-m", "tests.bench.load"),
+                        *(str(port), str(clients), "50"),
+                    ],
                     input=b"".join(len(s).to_bytes(4) + s for s in made),
                     capture_output=True,
                     check=True,
@@ -80,10 +82,9 @@ def run(scale: float = 1.0) -> dict:
 
 
 def table(result: dict) -> str:
-    lines = [
-        f"Ed25519 verify, one core: {result['verify_per_core']:,.0f}/s; "
-        f"PostgreSQL {result['postgres']}"
-    ]
+    core = result["verify_per_core"]
+    lines = [f"Ed25519 verify, one core: {core:,.0f}/s"]
+    lines.append(f"PostgreSQL {result['postgres']}")
     for name, found in result["engines"].items():
         for clients, r in found.items():
             lines.append(
