@@ -241,7 +241,7 @@ class Node:
         free = shutil.disk_usage(self.folder).free
         self.health.low_space = free < self.settings.free_bytes
         self._settle()
-        self.publisher.step()
+        self.publisher.step(last=self._background.stopping.is_set())
         self._places.check()
 
     def _settle(self) -> None:

@@ -214,9 +214,10 @@ def folder(tmp_path):
     story.drop_templates()
 
 
-def test_real_workers_under_load_one_killed_one_paused_nothing_is_lost(
-    folder, tmp_path
-):
+def test_real_workers_under_load_one_killed_nothing_is_lost(folder, tmp_path):
+    # None is paused here: on SQLite, which has no time-outs, one that is paused in
+    # a commit holds up all, so there are no workers on it outside this test.
+    # tests/faults/test_fleet.py and tests/api/test_serving_workers.py pause them.
     print(f"TRACE_NODE_SEED={SEED}")
     work = Work(SEED)
     with parent(folder, "sqlite", 3, 6.0) as center:
@@ -227,7 +228,6 @@ def test_real_workers_under_load_one_killed_one_paused_nothing_is_lost(
             await asyncio.sleep(1)
             before = await asyncio.to_thread(center.metrics)
             os.kill(pids[1], signal.SIGKILL)
-            os.kill(pids[2], signal.SIGSTOP)
             loads.append(await load(center.port, work, clients=2))
             acked = len(work.acks)
             await asyncio.sleep(1.5)
@@ -235,7 +235,6 @@ def test_real_workers_under_load_one_killed_one_paused_nothing_is_lost(
             after = await asyncio.to_thread(center.metrics)
             for name in ("trace_node_entries_total", "trace_node_commits_total"):
                 assert after[name,] >= before[name,]
-            os.kill(pids[2], signal.SIGCONT)
             await asyncio.to_thread(center.workers, 3)
             loads.append(await load(center.port, work, clients=6))
             await asyncio.sleep(1)

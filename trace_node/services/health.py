@@ -50,5 +50,7 @@ class Health:
     def failed(self, name: str, error: Exception) -> None:
         """Take note that ``name`` failed, and say so."""
         self.failures += 1
-        self.problems[name] = f"{name}: {type(error).__name__}: {error}"
-        LOGGER.error("%s", self.problems[name])
+        text = f"{name}: {type(error).__name__}: {error}"
+        if self.problems.get(name) != text:  # it is tried again every few seconds
+            self.problems[name] = text
+            LOGGER.error("%s", text)

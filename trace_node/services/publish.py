@@ -54,8 +54,11 @@ class Publisher:
         if self._tiles.size < self._size:
             self._tiles.catch_up(self._size)
 
-    def step(self) -> None:
+    def step(self, *, last: bool = False) -> None:
         """Make the tiles of the newest kept head durable, then publish it.
+
+        Args:
+            last: of this process: do not leave it to a next turn.
 
         A crash before the last line leaves tiles that no published checkpoint
         needs yet; the next start publishes them.
@@ -70,7 +73,7 @@ class Publisher:
             if self._tiles.waiting:  # one was mended while its place did not answer
                 self._tiles.flush()
             return
-        if found is not None and found[1] == now and found[2] != own:
+        if found is not None and found[1] == now and found[2] != own and not last:
             return  # another process did, within this second
         head, note = newest
         if self._tiles.size < head.size:

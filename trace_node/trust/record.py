@@ -85,7 +85,7 @@ _KEYS: Final = {"type", "profile", "issued", "salt", "body"}
 _MAX_PROFILE: Final = 64  # characters
 _PROFILE: Final = re.compile(r"[0-9]-[a-z-]+@[0-9]+")
 _ISSUED: Final = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]{1,9})?Z"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2})(?:\.[0-9]{1,9})?Z"
 )
 # 21 characters are 126 bits; of the last one's six, four are spare and zero.
 _SALT: Final = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]")

@@ -1,7 +1,6 @@
 """Faults of processes: killed, stopped, ended, doubled."""
 
 import asyncio
-import random
 import signal
 
 from tests.faults.campaign.kind import kind
@@ -116,25 +115,17 @@ async def kill_migrating(world):
 
 @kind(
     "two servers on one folder",
-    holds="the second refuses; or both share one log and neither loses or forks it",
+    holds="the second refuses and ends, and the first does not notice",
     control="no lock",
 )
 async def two_servers(world):
     await world.start()
     first = world.server
     await world.start(must=False)
+    world.injected += 1
     world.notes["second"] = "up" if world.server.up else "refused"
-    if not world.server.up:
-        world.servers.pop()
-    dice = random.Random(world.dice.random())
-    world.port = lambda: dice.choice([s.port for s in world.servers if s.up])
+    assert not world.server.up, "two servers serve one folder"
+    world.servers.pop()
     world.load.start()
-    for turn in range(6):
-        server = world.servers[turn % len(world.servers)]
-        server.signal(signal.SIGSTOP)
-        await asyncio.sleep(world.dice.uniform(0.02, 0.25))
-        server.signal(signal.SIGCONT)
-        world.injected += 1
-        await asyncio.sleep(world.dice.uniform(0.02, 0.25))
     await world.flows()
     assert first.up
