@@ -237,10 +237,11 @@ def make(folder, **settings):
         node.close()
 
 
-def serve(folder, receipt_key, env=None, arguments=(), broken=""):
+def serve(folder, receipt_key, env=None, arguments=(), broken="", *, ready=True):
     """Serve the center in ``folder`` on a port of the system's choice.
 
-    ``broken`` names a build that a test must catch, see broken_server.py.
+    ``broken`` names a build that a test must catch, see broken_server.py. Unless it
+    is to be ``ready``, it need only answer.
     """
     program = [str(Path(__file__).with_name("broken_server.py")), broken]
     command = [sys.executable, *(program if broken else ["-m", "trace_node"])]
@@ -258,18 +259,18 @@ def serve(folder, receipt_key, env=None, arguments=(), broken=""):
         told = re.search(r"on (https?)://127\.0\.0\.1:(\d+)", log.read_text())
         if told:
             served = Served(folder, int(told[2]), process, receipt_key, told[1])
-            if is_ready(served):
+            if is_ready(served, 200 if ready else 503):
                 return served
         time.sleep(0.02)
     end_process(process)
     raise RuntimeError(log.read_text())
 
 
-def is_ready(served):
+def is_ready(served, status=200):
     try:
         context = ssl._create_unverified_context()  # who it is is not asked here
         url = f"{served.url}/health/ready"
-        return httpx.get(url, timeout=5, verify=context).status_code == 200
+        return httpx.get(url, timeout=5, verify=context).status_code == status
     except httpx.HTTPError:
         return False
 

@@ -27,6 +27,7 @@ AIM = {"accepted_p99_ms": 1_000, "shed_p99_ms": 100, "read_p99_ms": 250}
 FACTOR = 2.0
 READS = 50  # a second
 CONNECTIONS = 4_000
+ROOM = ("CONNECTIONS", "CONNECTIONS_EACH")  # settings
 SECONDS = 60
 
 
@@ -199,6 +200,9 @@ def run(scale: float = 1.0, env=None) -> dict:
         place = Path(folder) / "center"
         center.make(place)
         verify = limit(cores[0])
+        # All of it comes from one address here; elsewhere it would be thousands.
+        room = {f"TRACE_NODE_{name}": "8192" for name in ROOM}
+        env = {**room, **(env or {})}
         with center.served(place, core=cores[0], env=env) as (port, _, _):
             sample = [center.statement(n, salt="capacity") for n in range(8_000)]
             found = client("tests.bench.load", cores[-1], (port, 256, 1), sample)

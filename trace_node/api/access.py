@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trace_node.api.bodies import header
 from trace_node.api.figures import Figures
+from trace_node.api.gate import Gate
 from trace_node.api.logs import REQUEST
 from trace_node.config import Settings
 
@@ -54,6 +55,7 @@ class Access:
 
     def __init__(self, app: ASGIApp, settings: Settings, figures: Figures) -> None:
         self._app = app
+        self.gate: Gate | None = None  # for the wire below
         self._figures = figures
         self._slow = settings.slow_seconds
         self._problems = settings.access_log != "off"

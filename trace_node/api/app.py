@@ -15,6 +15,7 @@ from trace_node import __version__
 from trace_node.api.access import Access
 from trace_node.api.bodies import Disconnected
 from trace_node.api.figures import Figures
+from trace_node.api.gate import Gate
 from trace_node.api.problems import CBOR, JSON, WireProblem, is_scrapi, render
 from trace_node.api.register import Desk, Register
 from trace_node.api.routes import entries, health, log, records, submissions
@@ -75,7 +76,9 @@ def create_app(node: Node, figures: Figures | None = None) -> Access:
     app.add_exception_handler(RuntimeError, _runtime_error)
     _document_problems(app)
     front = Front(app, register, figures.stop, node.settings.body_seconds)
-    return Access(front, node.settings, figures)
+    access = Access(front, node.settings, figures)
+    access.gate = Gate(desk, figures)
+    return access
 
 
 class Front:

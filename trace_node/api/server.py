@@ -128,11 +128,13 @@ class Server(uvicorn.Server):
         self._grace = settings.stop_seconds
         reserve = min(2.0, self._grace / 3)  # for the line and the last head
         self._lobby = Lobby(room(settings), settings.connections_each, self._figures)
+        app = create_app(node, self._figures)
         self._wire = wire(
             settings.body_seconds,
             linger=min(1.0, self._grace / 4),
             lobby=self._lobby,
             stop=self._stop,
+            gate=app.gate,
         )
         self._listener: socket.socket | None = None
         self._door: Door | None = None
@@ -140,7 +142,7 @@ class Server(uvicorn.Server):
         self._end: Timer | None = None
         super().__init__(
             uvicorn.Config(
-                create_app(node, self._figures),
+                app,
                 http=self._wire,
                 ws="none",
                 log_config=None,

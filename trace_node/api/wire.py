@@ -14,6 +14,7 @@ import asyncio
 import sys
 from typing import Any
 
+from trace_node.api.gate import Gate
 from trace_node.api.lobby import Guest, Lobby
 from trace_node.api.problems import WireProblem, render
 from trace_node.api.stopping import Stop
@@ -37,6 +38,7 @@ class Wire(_Protocol):
     linger = 1.0  # seconds for a last request when the process stops
     lobby: Lobby | None = None  # who counts connections
     stop: Stop | None = None  # who knows whether the process stops
+    gate: Gate | None = None  # who turns writes away
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -189,9 +191,26 @@ class Wire(_Protocol):
         self._served = cycle
         if self._stopping():
             cycle.keep_alive = False
+        if self.gate is not None and self._turned_away(cycle):
+            return
         if self.lobby is not None:
             self.lobby.busy(self)
         super()._start_asgi_task(cycle, app)
+
+    def _turned_away(self, cycle: Any) -> bool:
+        scope, close = cycle.scope, not cycle.keep_alive
+        answer = self.gate and self.gate.refusal(
+            scope["method"], scope["path"], close=close
+        )
+        if not answer:
+            return False
+        cycle.response_started = cycle.response_complete = True
+        self._stop_head_timer()  # a head came; what comes next has its own time
+        self.transport.write(answer)
+        if close:
+            self.transport.close()
+        self.on_response_complete()
+        return True
 
     def _let_go(self) -> None:
         # The library tells only the request that came last.
@@ -206,6 +225,7 @@ def wire(
     linger: float = 1.0,
     lobby: Lobby | None = None,
     stop: Stop | None = None,
+    gate: Gate | None = None,
 ) -> type[Wire]:
     """Return the protocol of a server.
 
@@ -214,8 +234,15 @@ def wire(
         linger: seconds for a last request when the process stops.
         lobby: counts its connections.
         stop: knows whether the process stops.
+        gate: turns writes away.
     """
-    members = {"patience": patience, "linger": linger, "lobby": lobby, "stop": stop}
+    members = {
+        "patience": patience,
+        "linger": linger,
+        "lobby": lobby,
+        "stop": stop,
+        "gate": gate,
+    }
     return type("Wire", (Wire,), members)
 
 
