@@ -52,7 +52,7 @@ from trace_node.store.vault import Vault
 from trace_node.trust.policy import parse_policy
 
 LOGGER = logging.getLogger("trace_node")
-SWITCH = 2e-4  # seconds that a thread keeps the interpreter while others want it
+SWITCH = 5e-5  # seconds that a thread keeps the interpreter while others want it
 FOLLOW_PAUSE = 0.02  # seconds between two steps of the follower
 
 

@@ -27,6 +27,7 @@ RECORD_WORK = 0.1  # of a statement: a signature costs what ten rows cost
 PACE = 1e-3  # seconds for one statement, until a group has shown it
 TELLING = 32  # work from which on a group tells the pace; less is mostly its fsync
 FEW = 32  # statements ahead of a newcomer whom no time sends away
+LATE = 1 / 16  # of the time in line that requests may wait unread: 25 ms of 0.4 s
 ADAPT = 0.25  # of the way to what the last group showed
 
 Deliver = Callable[[list[tuple[Any, Outcome]]], None]
@@ -107,8 +108,8 @@ class Line:
             now: of the timer.
             bulk: it would stand in the line of the many.
             late: seconds that requests wait before they are read, as do answers
-                before they are written. With a quarter of the time gone so, what
-                is let in takes from what is already late.
+                before they are written. Beyond ``LATE`` what is let in takes from
+                what is already late, from reads and from refusals, too.
 
         With only a few ahead a newcomer is let in whatever the times say: a moment
         in which the machine stood still is no overload.
@@ -119,7 +120,7 @@ class Line:
         if self._work[bulk] < FEW:
             return
         wait = self.wait(now, bulk=bulk) + 2 * late
-        if wait > room.seconds or late > room.seconds / 4:
+        if wait > room.seconds or late > room.seconds * LATE:
             raise Overloaded(
                 f"it would wait longer than {room.seconds:g} s to be registered"
             )

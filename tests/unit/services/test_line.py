@@ -13,7 +13,7 @@ import pytest
 from trace_node.errors import Overloaded
 from trace_node.ledger.sequencer import Candidate
 from trace_node.services import line as lines
-from trace_node.services.line import FEW, GROUP, SHARE, Line, Room, Waiting
+from trace_node.services.line import FEW, GROUP, LATE, SHARE, Line, Room, Waiting
 
 BYTES = 256 << 20
 NEW = Room(0.4, 65_536, BYTES)
@@ -154,14 +154,14 @@ def test_what_is_late_already_counts():
     line.check_room(0.0, late=9.0)  # nobody is ahead
     for _ in range(FEW):
         line.put(waiting())
-    line.check_room(0.0, late=NEW.seconds / 4)
+    line.check_room(0.0, late=NEW.seconds * LATE)
     with pytest.raises(Overloaded):
-        line.check_room(0.0, late=NEW.seconds / 3)
-    for _ in range(300 - FEW):  # 0.3 s at the pace nobody has shown otherwise
+        line.check_room(0.0, late=NEW.seconds * LATE * 1.1)
+    for _ in range(360 - FEW):  # 0.36 s at the pace nobody has shown otherwise
         line.put(waiting())
-    line.check_room(0.0, late=0.04)
-    with pytest.raises(Overloaded):
-        line.check_room(0.0, late=0.06)
+    line.check_room(0.0, late=0.015)
+    with pytest.raises(Overloaded):  # less than LATE, and too much with the line
+        line.check_room(0.0, late=0.024)
 
 
 def test_an_import_delays_a_single_statement_by_its_share():
