@@ -153,8 +153,10 @@ def one_life(disk, place, count, build, pause):
             stopped(writer.pid)
             before = read_told(told)
             shutil.copyfile(image, place / "cut")
+            found = after_cut(place, before)
+            # Only now: a fast writer would fill the disk while the cut is looked at.
             writer.send_signal(signal.SIGCONT)
-            yield after_cut(place, before), before
+            yield found, before
     finally:
         writer.kill()
         writer.wait()
